@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// IEEE binary16 and bfloat16 in portable C, round to nearest even.
+#ifndef CORE_BASE_HALF_H
+#define CORE_BASE_HALF_H
+
+#include <stdint.h>
+
+uint16_t at_f16_from_f32(float x);
+float at_f32_from_f16(uint16_t h);
+uint16_t at_bf16_from_f32(float x);
+float at_f32_from_bf16(uint16_t h);
+
+#endif
