@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a host kernel sees. The kernel half of an op's file is compiled with AT_KERNEL defined, once for each AT_BUILD
+// (f64: the oracle; f32_base, f32_avx2, f32_avx512: the CPU device); `real` is its number type.
+//
+// All threads of the team run the kernel together, each on its own share of the work; the executor puts a barrier
+// behind it. A result must not depend on the number of threads: share outputs, not sums.
+#ifndef CORE_CPU_KERNEL_H
+#define CORE_CPU_KERNEL_H
+
+#include "core/cpu/blas.h"
+#include "core/ops/op.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef AT_REAL real;
+
+struct at_kernel {
+    const struct at_node *node; // shapes and attributes
+    const void *in[AT_ARITY];   // real, or int32_t for AT_I32; NULL where absent
+    void *out;
+    void *scratch; // the op's `scratch` reals, shared by the team
+    int thread, threads;
+};
+
+typedef void at_host_kernel(const struct at_kernel *k);
+
+#define AT_PASTE3(a, b, c) a##b##_##c
+#define AT_PASTE(a, b, c) AT_PASTE3(a, b, c)
+#define AT_HOST(name)                                                                                                  \
+    void AT_PASTE(at_host_, name, AT_BUILD)(const struct at_kernel *k);                                                \
+    void AT_PASTE(at_host_, name, AT_BUILD)(const struct at_kernel *k)
+
+// A thread's contiguous share [begin, end) of n units.
+struct at_share {
+    int64_t begin, end;
+};
+
+static inline struct at_share at_share_of(const struct at_kernel *k, int64_t n)
+{
+    return (struct at_share){n * k->thread / k->threads, n * (k->thread + 1) / k->threads};
+}
+
+// As at_share_of, with cuts at multiples of `grain` units.
+static inline struct at_share at_share_grain(const struct at_kernel *k, int64_t n, int64_t grain)
+{
+    struct at_share s = at_share_of(k, (n + grain - 1) / grain);
+    s.begin *= grain;
+    s.end = s.end * grain < n ? s.end * grain : n;
+    return s;
+}
+
+// All threads of the team meet here.
+static inline void at_team_wait(const struct at_kernel *k)
+{
+    if (k->threads > 1) {
+#pragma omp barrier
+    }
+}
+
+// c = alpha op(a) op(b) + beta c, row-major: CBLAS of this build's type.
+static inline void real_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a, int64_t lda,
+                             const real *b, int64_t ldb, real beta, real *c, int64_t ldc)
+{
+#if AT_DOUBLE
+    at_dgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+#else
+    at_sgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+#endif
+}
+
+// exp, vectorisable in float: Cody-Waite reduction and a degree-6 polynomial, relative error below 2e-7.
+static inline real real_exp(real x)
+{
+#if AT_DOUBLE
+    return exp(x);
+#else
+    x = x < -87.3f ? -87.3f : x > 88.7f ? 88.7f : x;
+    float n = __builtin_rintf(x * 1.44269504f);
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    union {
+        int32_t i;
+        float f;
+    } two_n = {.i = ((int32_t)n + 127) << 23};
+    return n > 127.5f ? p * 2.0f * 0x1p127f : p * two_n.f;
+#endif
+}
+
+static inline real real_sigmoid(real x)
+{
+    return 1 / (1 + real_exp(-x));
+}
+
+// erf; in float Abramowitz & Stegun 7.1.26 refined: the absolute error is below 4e-7.
+static inline real real_erf(real x)
+{
+#if AT_DOUBLE
+    return erf(x);
+#else
+    float a = x < 0 ? -x : x;
+    // For small arguments the Maclaurin series keeps relative accuracy; otherwise the rational form.
+    float t = 1.0f / (1.0f + 0.3275911f * a);
+    float big = 1.0f - ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t + 0.254829592f) *
+                           t * real_exp(-a * a);
+    float s = a * a;
+    float small = a * (1.128379167f +
+                       s * (-0.3761263890f + s * (0.1128379167f + s * (-0.02686617064f + s * 0.005223977625f))));
+    float y = a < 0.5f ? small : big;
+    return x < 0 ? -y : y;
+#endif
+}
+
+#endif

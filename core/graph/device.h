@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// A device executes plans. Three implementations: the CPU (float), the oracle (the same kernels in double), and Vulkan.
+//
+//     struct at_device *dev = at_cpu_open(&(struct at_cpu_params){0}, log);
+//     struct at_exec *exec = at_exec_create(dev, graph);     // fuses, plans, allocates
+//     at_exec_write(exec, x, data);
+//     at_exec_run(exec, 0);
+//     at_exec_read(exec, y, out);
+//
+// Host data are float or int32_t, whatever the device computes in. One thread uses a device at a time.
+#ifndef CORE_GRAPH_DEVICE_H
+#define CORE_GRAPH_DEVICE_H
+
+#include "core/graph/plan.h"
+
+struct at_buffer; // device memory, opaque to all but its device
+struct at_run;    // a compiled plan, opaque to all but its device
+
+// A device implementation fills this in as its first member. Sizes and offsets are in bytes of the device's reals.
+struct at_device {
+    const struct at_device_api *api;
+    struct at_log *log;
+    const char *kind; // "cpu", "oracle", "vulkan"
+    char name[128];   // of the hardware
+    size_t real_size; // 4 or 8
+    size_t max_chunk; // largest allocation; 0: no limit
+    size_t allocated, peak; // bytes now and at most
+};
+
+struct at_device_api {
+    void (*close)(struct at_device *dev);
+    struct at_buffer *(*buffer_create)(struct at_device *dev, size_t bytes); // zeroed; NULL: out of memory, logged
+    void (*buffer_destroy)(struct at_device *dev, struct at_buffer *buffer);
+    // Copies n elements; `dtype` is what the host side holds.
+    bool (*write)(struct at_device *dev, struct at_buffer *b, size_t offset, const void *data, int64_t n, enum at_dtype dtype);
+    bool (*read)(struct at_device *dev, struct at_buffer *b, size_t offset, void *data, int64_t n, enum at_dtype dtype);
+    size_t (*scratch)(const void *dev, const struct at_node *node);
+    // arena: one buffer a chunk.
+    struct at_run *(*compile)(struct at_device *dev, const struct at_plan *plan, struct at_buffer *const *arena);
+    bool (*run)(struct at_device *dev, struct at_run *run, int phase);
+    void (*release)(struct at_device *dev, struct at_run *run);
+};
+
+void at_device_close(struct at_device **dev);
+
+// A flat vector of reals that outlives plans: weights, gradients, optimiser state.
+struct at_store {
+    struct at_device *dev;
+    struct at_buffer *buffer;
+    int64_t count;
+};
+// Zeroed. With dev NULL the store only stands for its size, so that a plan can be made without memory.
+struct at_store *at_store_create(struct at_device *dev, int64_t count, struct at_log *log);
+void at_store_destroy(struct at_store **store);
+AT_NODISCARD bool at_store_write(struct at_store *store, int64_t offset, const float *data, int64_t n);
+AT_NODISCARD bool at_store_read(const struct at_store *store, int64_t offset, float *data, int64_t n);
+
+struct at_exec {
+    struct at_device *dev;
+    struct at_plan *plan;
+    struct at_buffer **arena;
+    struct at_run *run;
+};
+
+// Fuses and plans the graph, and allocates what the plan says. The graph must outlive it and not change any more.
+struct at_exec *at_exec_create(struct at_device *dev, struct at_graph *g);
+void at_exec_destroy(struct at_exec **exec);
+// n and dtype follow from the node: an input, or a live node marked as output.
+AT_NODISCARD bool at_exec_write(struct at_exec *exec, const struct at_node *node, const void *data);
+AT_NODISCARD bool at_exec_read(const struct at_exec *exec, const struct at_node *node, void *data);
+AT_NODISCARD bool at_exec_run(struct at_exec *exec, int phase);
+
+#endif
