@@ -30,7 +30,7 @@ bool at_emoji_held_out(const char *caption)
     return r[0] >> 31;
 }
 
-static bool open_font(struct at_emoji_source *s, const char *path, struct at_log *log)
+static bool open_font(struct at_log *log, struct at_emoji_source *s, const char *path)
 {
     if (FT_Init_FreeType(&s->library))
         return at_fail(log, AT_ERROR_FAILED, "FreeType does not start");
@@ -65,7 +65,7 @@ static uint32_t shape_one(struct at_emoji_source *s, const char *text)
     return count == 1 ? info[0].codepoint : 0;
 }
 
-struct at_emoji_set *at_emoji_open(const struct at_emoji_params *params, struct at_log *log)
+struct at_emoji_set *at_emoji_open(struct at_log *log, const struct at_emoji_params *params)
 {
     const char *font = params->font ? params->font : AT_EMOJI_FONT;
     const char *table = params->table ? params->table : AT_EMOJI_TABLE;
@@ -78,8 +78,8 @@ struct at_emoji_set *at_emoji_open(const struct at_emoji_params *params, struct 
         (void)at_fail_memory(log, sizeof(*set));
         goto error;
     }
-    if (!open_font(set->source, font, log) ||
-        !at_emoji_table_read(table, set->source->strings, &set->items, &set->count, log))
+    if (!open_font(log, set->source, font) ||
+        !at_emoji_table_read(log, table, set->source->strings, &set->items, &set->count))
         goto error;
     size_t kept = 0;
     for (size_t i = 0; i < set->count; i++) {
@@ -136,7 +136,7 @@ static bool opaque_box(const FT_Bitmap *b, int box[4])
     return box[2] > box[0];
 }
 
-static bool decode(struct at_emoji_source *s, struct at_emoji *item, struct at_log *log)
+static bool decode(struct at_log *log, struct at_emoji_source *s, struct at_emoji *item)
 {
     FT_Error error = FT_Load_Glyph(s->face, item->glyph_id, FT_LOAD_COLOR | FT_LOAD_RENDER);
     const FT_Bitmap *b = &s->face->glyph->bitmap;
@@ -161,10 +161,10 @@ static bool decode(struct at_emoji_source *s, struct at_emoji *item, struct at_l
     return true;
 }
 
-bool at_emoji_prepare(struct at_emoji_set *set, struct at_log *log)
+bool at_emoji_prepare(struct at_log *log, struct at_emoji_set *set)
 {
     for (size_t i = 0; i < set->count; i++)
-        if (!set->items[i].glyph.rgba && !decode(set->source, &set->items[i], log))
+        if (!set->items[i].glyph.rgba && !decode(log, set->source, &set->items[i]))
             return false;
     return true;
 }

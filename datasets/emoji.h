@@ -2,12 +2,12 @@
 // Pictures of emoji with their English names: the data of the embedded model. The drawings come from the Noto Color
 // Emoji font, the names from Unicode's emoji-test.txt; both are Debian packages.
 //
-//     struct at_emoji_set *set = at_emoji_open(&(struct at_emoji_params){0}, log);   // everything the font can draw
-//     if (set && at_emoji_select(set, &(struct at_emoji_rule){0}, log))              // the names of the embedded model
-//         item = at_emoji_sample(set, 32, seed, i, rgb, NULL, log);                  // picture i and item->caption
+//     struct at_emoji_set *set = at_emoji_open(log, &(struct at_emoji_params){0});   // everything the font can draw
+//     if (set && at_emoji_select(log, set, &(struct at_emoji_rule){0}))              // the names of the embedded model
+//         item = at_emoji_sample(log, set, 32, seed, i, rgb, NULL);                  // picture i and item->caption
 //     at_emoji_close(&set);
 //
-// A set that has been selected or prepared is read-only while sampling: any number of threads may draw from it.
+// A set that has been selected or prepared is only read while sampling: threads may share it, each with its own log.
 #ifndef DATASETS_EMOJI_H
 #define DATASETS_EMOJI_H
 
@@ -51,7 +51,7 @@ struct at_emoji_params {
 };
 
 // Reads the table's fully-qualified rows, keeping those that the font draws as one glyph. NULL with the reason logged.
-struct at_emoji_set *at_emoji_open(const struct at_emoji_params *params, struct at_log *log);
+struct at_emoji_set *at_emoji_open(struct at_log *log, const struct at_emoji_params *params);
 // Frees everything and sets *set to NULL; a pointer to NULL is fine.
 void at_emoji_close(struct at_emoji_set **set);
 
@@ -67,9 +67,9 @@ struct at_emoji_rule {
 };
 
 // Narrows the set to the rule, and prepares it.
-AT_NODISCARD bool at_emoji_select(struct at_emoji_set *set, const struct at_emoji_rule *rule, struct at_log *log);
+AT_NODISCARD bool at_emoji_select(struct at_log *log, struct at_emoji_set *set, const struct at_emoji_rule *rule);
 // Decodes every drawing of the set, so that it can be drawn from.
-AT_NODISCARD bool at_emoji_prepare(struct at_emoji_set *set, struct at_log *log);
+AT_NODISCARD bool at_emoji_prepare(struct at_log *log, struct at_emoji_set *set);
 // The item with this caption, or NULL.
 const struct at_emoji *at_emoji_find(const struct at_emoji_set *set, const char *caption);
 // Whether a caption is held out of preference pairs: the same answer whatever else is in the set.
@@ -87,8 +87,8 @@ struct at_emoji_view {
 extern const struct at_emoji_view at_emoji_truth;
 
 // Draws one prepared emoji into rgb (size, size, 3), values in [0,1]. False: no memory.
-AT_NODISCARD bool at_emoji_draw(const struct at_emoji *item, const struct at_emoji_view *view, int size, float *rgb,
-                                struct at_log *log);
+AT_NODISCARD bool at_emoji_draw(struct at_log *log, const struct at_emoji *item, const struct at_emoji_view *view,
+                                int size, float *rgb);
 
 // The view that sample `index` has: scale U(.74, 1), shifted a little but never cut, saturation half the time below 1
 // (down to .35) and half above (up to 1.6), on white 7 times of 10, else on a light tint.
@@ -97,7 +97,7 @@ struct at_emoji_view at_emoji_view(uint64_t seed, uint64_t index);
 // Sample `index` of the endless data set `seed`: picture into rgb (size, size, 3) in [0,1], view into *view unless
 // NULL. A pure function of its arguments. Sample i shows item i mod count, so any `count` samples in a row show each
 // name once. NULL: no memory.
-const struct at_emoji *at_emoji_sample(const struct at_emoji_set *set, int size, uint64_t seed, uint64_t index,
-                                       float *rgb, struct at_emoji_view *view, struct at_log *log);
+const struct at_emoji *at_emoji_sample(struct at_log *log, const struct at_emoji_set *set, int size, uint64_t seed,
+                                       uint64_t index, float *rgb, struct at_emoji_view *view);
 
 #endif

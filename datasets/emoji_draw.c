@@ -77,8 +77,8 @@ static void put_pixel(float rgb[3], const float rgba[4], const struct at_emoji_v
     }
 }
 
-bool at_emoji_draw(const struct at_emoji *item, const struct at_emoji_view *view, int size, float *rgb,
-                   struct at_log *log)
+bool at_emoji_draw(struct at_log *log, const struct at_emoji *item, const struct at_emoji_view *view, int size,
+                   float *rgb)
 {
     const struct at_emoji_glyph *g = &item->glyph;
     if (size < 1 || size > 4096 || !g->rgba || !(view->scale > 0.01) || !(view->scale < 16))
@@ -140,12 +140,12 @@ struct at_emoji_view at_emoji_view(uint64_t seed, uint64_t index)
     return v;
 }
 
-const struct at_emoji *at_emoji_sample(const struct at_emoji_set *set, int size, uint64_t seed, uint64_t index,
-                                       float *rgb, struct at_emoji_view *view, struct at_log *log)
+const struct at_emoji *at_emoji_sample(struct at_log *log, const struct at_emoji_set *set, int size, uint64_t seed,
+                                       uint64_t index, float *rgb, struct at_emoji_view *view)
 {
     const struct at_emoji *item = &set->items[index % set->count];
     struct at_emoji_view v = at_emoji_view(seed, index);
     if (view)
         *view = v;
-    return at_emoji_draw(item, &v, size, rgb, log) ? item : NULL;
+    return at_emoji_draw(log, item, &v, size, rgb) ? item : NULL;
 }

@@ -97,7 +97,7 @@ static bool gather(struct search *s, const struct choice *c)
             return at_fail_memory(s->log, (s->count + 1) * sizeof(*s->all));
         struct candidate *new = &s->all[s->count];
         struct at_emoji_set one = {.count = 1, .items = &s->set->items[i], .source = s->set->source};
-        if (!at_emoji_prepare(&one, s->log) || !at_emoji_draw(one.items, &at_emoji_truth, THUMB, new->thumb, s->log))
+        if (!at_emoji_prepare(s->log, &one) || !at_emoji_draw(s->log, one.items, &at_emoji_truth, THUMB, new->thumb))
             return false;
         new->index = i;
         new->taken = false;
@@ -145,7 +145,7 @@ static void keep_only_taken(struct search *s)
     set->count = kept;
 }
 
-bool at_emoji_select(struct at_emoji_set *set, const struct at_emoji_rule *rule, struct at_log *log)
+bool at_emoji_select(struct at_log *log, struct at_emoji_set *set, const struct at_emoji_rule *rule)
 {
     struct search s = {.set = set, .rule = *rule, .log = log};
     s.rule.count = s.rule.count ? s.rule.count : 320;

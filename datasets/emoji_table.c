@@ -174,8 +174,8 @@ static bool read_line(struct reader *r, char *line, struct at_emoji *item, bool 
     return parse_row(r, text, item, keep);
 }
 
-bool at_emoji_table_read(const char *path, struct at_arena *arena, struct at_emoji **items, size_t *count,
-                         struct at_log *log)
+bool at_emoji_table_read(struct at_log *log, const char *path, struct at_arena *arena, struct at_emoji **items,
+                         size_t *count)
 {
     FILE *file = fopen(path, "r");
     if (!file)

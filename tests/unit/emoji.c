@@ -52,7 +52,7 @@ static void read_text(const char *text, const char *complaint)
     struct at_emoji *items = NULL;
     size_t count = 0;
     last[0] = 0;
-    bool ok = at_emoji_table_read(path, arena, &items, &count, &quiet);
+    bool ok = at_emoji_table_read(&quiet, path, arena, &items, &count);
     AT_CHECK(ok == !complaint);
     AT_CHECK(!complaint || strstr(last, complaint));
     AT_CHECK(!ok || (count == 1 && strcmp(items[0].caption, "red apple") == 0));
@@ -77,9 +77,9 @@ static void table_errors_name_the_line(void)
 
 static void missing_files_name_the_package(void)
 {
-    AT_CHECK(!at_emoji_open(&(struct at_emoji_params){.font = "/nonexistent/f.ttf"}, &quiet));
+    AT_CHECK(!at_emoji_open(&quiet, &(struct at_emoji_params){.font = "/nonexistent/f.ttf"}));
     AT_CHECK(strstr(last, "fonts-noto-color-emoji") && strstr(last, "/nonexistent/f.ttf"));
-    AT_CHECK(!at_emoji_open(&(struct at_emoji_params){.table = "/nonexistent/t.txt"}, &quiet));
+    AT_CHECK(!at_emoji_open(&quiet, &(struct at_emoji_params){.table = "/nonexistent/t.txt"}));
     AT_CHECK(strstr(last, "unicode-data") && strstr(last, "/nonexistent/t.txt"));
 }
 
@@ -87,7 +87,7 @@ static void allocation_faults_are_reported(void)
 {
     for (size_t n = 1; n < 8; n++) {
         at_alloc_fail_at(n, true);
-        struct at_emoji_set *none = at_emoji_open(&(struct at_emoji_params){0}, &quiet);
+        struct at_emoji_set *none = at_emoji_open(&quiet, &(struct at_emoji_params){0});
         AT_CHECK(!none || !at_alloc_failed());
         at_alloc_fail_at(0, false);
         at_emoji_close(&none);
@@ -104,7 +104,7 @@ static void sequences_are_one_glyph(void)
 
 static void selection_is_distinct_and_split(void)
 {
-    AT_CHECK(at_emoji_select(set, &(struct at_emoji_rule){0}, NULL));
+    AT_CHECK(at_emoji_select(NULL, set, &(struct at_emoji_rule){0}));
     AT_CHECK_INT(set->count, 320);
     size_t held = 0;
     for (size_t i = 0; i < set->count; i++) {
@@ -129,34 +129,34 @@ static void drawings_are_centred_coloured_and_clipped(void)
 {
     static float a[64 * 64 * 3], b[64 * 64 * 3];
     const struct at_emoji *apple = at_emoji_find(set, "red apple");
-    AT_CHECK(at_emoji_draw(apple, &at_emoji_truth, 64, a, NULL));
+    AT_CHECK(at_emoji_draw(NULL, apple, &at_emoji_truth, 64, a));
     const float *middle = a + 3 * (32 * 64 + 32);
     AT_CHECK(middle[0] > 0.6f && middle[1] < 0.4f && middle[2] < 0.4f);
     for (int i = 0; i < 64 * 3; i++)
         AT_CHECK_NEAR(a[i], 1, 1e-3); // nothing in the first row but the filter's tail
     struct at_emoji_view view = at_emoji_truth;
     view.saturation = 0;
-    AT_CHECK(at_emoji_draw(apple, &view, 64, b, NULL));
+    AT_CHECK(at_emoji_draw(NULL, apple, &view, 64, b));
     for (int i = 0; i < 64 * 64; i++)
         AT_CHECK_NEAR(b[3 * i], b[3 * i + 1], 1e-5);
     // The same picture at half the size is its 2x2 mean, but for what the filter does to edges.
-    AT_CHECK(at_emoji_draw(apple, &at_emoji_truth, 32, b, NULL));
+    AT_CHECK(at_emoji_draw(NULL, apple, &at_emoji_truth, 32, b));
     AT_CHECK_NEAR(mean(a, 64 * 64 * 3), mean(b, 32 * 32 * 3), 2e-3);
     view = (struct at_emoji_view){.scale = 0.5, .dx = 0.9, .saturation = 1, .background = {0.5f, 0.25f, 1}};
-    AT_CHECK(at_emoji_draw(apple, &view, 64, b, NULL)); // out of sight
+    AT_CHECK(at_emoji_draw(NULL, apple, &view, 64, b)); // out of sight
     for (int i = 0; i < 64 * 64; i++)
         AT_CHECK(b[3 * i] == 0.5f && b[3 * i + 1] == 0.25f && b[3 * i + 2] == 1);
-    AT_CHECK(!at_emoji_draw(apple, &at_emoji_truth, 0, b, &quiet));
+    AT_CHECK(!at_emoji_draw(&quiet, apple, &at_emoji_truth, 0, b));
 }
 
 static void samples_depend_on_seed_and_index_alone(void)
 {
     static float a[32 * 32 * 3], b[32 * 32 * 3];
     struct at_emoji_view va, vb;
-    const struct at_emoji *e = at_emoji_sample(set, 32, 5, 1234567, a, &va, NULL);
+    const struct at_emoji *e = at_emoji_sample(NULL, set, 32, 5, 1234567, a, &va);
     AT_CHECK(e == &set->items[1234567 % set->count]);
-    AT_CHECK(at_emoji_sample(set, 32, 5, 1234567, b, &vb, NULL) == e && memcmp(a, b, sizeof(a)) == 0);
-    AT_CHECK(at_emoji_sample(set, 32, 6, 1234567, b, &vb, NULL) == e && memcmp(a, b, sizeof(a)) != 0);
+    AT_CHECK(at_emoji_sample(NULL, set, 32, 5, 1234567, b, &vb) == e && memcmp(a, b, sizeof(a)) == 0);
+    AT_CHECK(at_emoji_sample(NULL, set, 32, 6, 1234567, b, &vb) == e && memcmp(a, b, sizeof(a)) != 0);
     double sat = 0, white = 0, low = 9, high = 0;
     for (uint64_t i = 0; i < 2000; i++) {
         struct at_emoji_view v = at_emoji_view(1, i);
@@ -175,7 +175,7 @@ int main(void)
     AT_RUN(captions_are_plain_words);
     AT_RUN(table_errors_name_the_line);
     AT_RUN(missing_files_name_the_package);
-    set = at_emoji_open(&(struct at_emoji_params){0}, NULL);
+    set = at_emoji_open(NULL, &(struct at_emoji_params){0});
     if (!set && access(AT_EMOJI_FONT, R_OK) != 0)
         return AT_SKIP; // the fonts are not installed
     if (!AT_CHECK(set))
