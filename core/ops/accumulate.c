@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// sum += x, in place.
+#include "core/ops/build.h"
+#include "core/ops/op.h"
+
+#ifdef AT_KERNEL
+#include "core/cpu/kernel.h"
+
+AT_HOST(accumulate)
+{
+    const real *x = k->in[1];
+    real *sum = k->out;
+    struct at_share s = at_share_grain(k, at_shape_count(k->node->shape), 64);
+#pragma omp simd
+    for (int64_t i = s.begin; i < s.end; i++)
+        sum[i] += x[i];
+}
+
+#else
+
+static struct at_cost cost(const struct at_node *n)
+{
+    return at_cost_elementwise(n, 1);
+}
+
+static const struct at_op_case cases[] = {
+    {.in = {{1, {1}}, {1, {1}}}},
+    {.in = {{2, {3, 127}}, {2, {3, 127}}}, .low = -1e6f, .high = 1e6f},
+    {.in = {{4, {2, 3, 5, 7}}, {4, {2, 3, 5, 7}}}},
+};
+
+const struct at_op at_op_accumulate = {
+    .name = "accumulate",
+    .id = AT_ID_accumulate,
+    .required = 2,
+    .infer = at_infer_equal,
+    .backward = AT_NO_BACKWARD,
+    .cost = cost,
+    AT_CASES(cases),
+    .updates = true,
+    .epilogue = AT_EPILOGUE_RESIDUAL,
+};
+
+struct at_node *at_accumulate(struct at_graph *g, struct at_node *sum, struct at_node *x)
+{
+    return at_graph_append(g, &at_op_accumulate, (struct at_node *[]){sum, x}, 2, NULL, NULL);
+}
+
+#endif

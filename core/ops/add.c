@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// y = a + b, elementwise.
+#include "core/ops/build.h"
+#include "core/ops/op.h"
+
+#ifdef AT_KERNEL
+#include "core/cpu/kernel.h"
+
+AT_HOST(add)
+{
+    const real *a = k->in[0], *b = k->in[1];
+    real *y = k->out;
+    struct at_share s = at_share_grain(k, at_shape_count(k->node->shape), 64);
+#pragma omp simd
+    for (int64_t i = s.begin; i < s.end; i++)
+        y[i] = a[i] + b[i];
+}
+
+#else
+
+static void backward(struct at_backward *b)
+{
+    b->dx[0] = b->dy;
+    b->dx[1] = b->dy;
+}
+
+static struct at_cost cost(const struct at_node *n)
+{
+    return at_cost_elementwise(n, 1);
+}
+
+static const struct at_op_case cases[] = {
+    {.in = {{1, {1}}, {1, {1}}}},
+    {.in = {{2, {3, 127}}, {2, {3, 127}}}, .low = -1e6f, .high = 1e6f},
+    {.in = {{4, {2, 3, 5, 7}}, {4, {2, 3, 5, 7}}}},
+};
+
+const struct at_op at_op_add = {
+    .name = "add",
+    .id = AT_ID_add,
+    .required = 2,
+    .infer = at_infer_equal,
+    .backward = backward,
+    .cost = cost,
+    AT_CASES(cases),
+    .inplace = 3,
+    .epilogue = AT_EPILOGUE_RESIDUAL,
+};
+
+struct at_node *at_add(struct at_graph *g, struct at_node *a, struct at_node *b)
+{
+    return at_graph_append(g, &at_op_add, (struct at_node *[]){a, b}, 2, NULL, NULL);
+}
+
+#endif
