@@ -7,23 +7,25 @@
 #ifndef CORE_CPU_KERNEL_H
 #define CORE_CPU_KERNEL_H
 
-#include "core/cpu/blas.h"
 #include "core/ops/op.h"
-
-#include <math.h>
-#include <string.h>
-
-typedef AT_REAL real;
 
 struct at_kernel {
     const struct at_node *node; // shapes and attributes
-    const void *in[AT_ARITY];   // real, or int32_t for AT_I32; NULL where absent
+    const void *in[AT_ARITY];   // reals, or int32_t for AT_I32; NULL where absent
     void *out;
     void *scratch; // the op's `scratch` reals, shared by the team
     int thread, threads;
 };
 
 typedef void at_host_kernel(const struct at_kernel *k);
+
+#ifdef AT_KERNEL
+#include "core/cpu/blas.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef AT_REAL real;
 
 #define AT_PASTE3(a, b, c) a##b##_##c
 #define AT_PASTE(a, b, c) AT_PASTE3(a, b, c)
@@ -116,5 +118,7 @@ static inline real real_erf(real x)
     return x < 0 ? -y : y;
 #endif
 }
+
+#endif // AT_KERNEL
 
 #endif

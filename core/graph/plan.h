@@ -46,6 +46,9 @@ struct at_plan_params {
     bool no_inplace; // every node gets memory of its own (for tests)
 };
 
+// live[id] of every node (zeroed by the caller): whether an output or an update of a store depends on it.
+void at_graph_live(const struct at_graph *g, bool *live);
+
 // Plans a finished graph (see fuse.h, to be run before). The graph must outlive the plan. NULL if out of memory, or if
 // one tensor exceeds max_chunk.
 struct at_plan *at_plan_create(const struct at_graph *g, const struct at_plan_params *params);

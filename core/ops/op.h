@@ -67,7 +67,9 @@ struct at_op {
     bool alias;            // the output is input 0 under another shape: nothing runs
     bool updates;          // the output overwrites input 0
     bool cheap;            // recomputing it costs little beside keeping its output
-    bool product;          // takes epilogues: in[2] bias, in[3] residual, attr.i[7] activation
+    // Bit e (enum at_epilogue): a product that takes this epilogue: in[2] bias, attr.i[7] activation, in[3] residual,
+    // applied in this order; an activation and a residual exclude each other.
+    unsigned takes;
     enum at_epilogue epilogue;
 };
 

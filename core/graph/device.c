@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/graph/device.h"
+
+#include "core/base/alloc.h"
+#include "core/graph/fuse.h"
+
+void at_device_close(struct at_device **dev)
+{
+    if (*dev)
+        (*dev)->api->close(*dev);
+    *dev = NULL;
+}
+
+static struct at_buffer *allocate(struct at_device *dev, size_t bytes)
+{
+    struct at_buffer *b = dev->api->buffer_create(dev, bytes);
+    if (b) {
+        dev->allocated += bytes;
+        dev->peak = dev->peak > dev->allocated ? dev->peak : dev->allocated;
+    }
+    return b;
+}
+
+static void release(struct at_device *dev, struct at_buffer *b, size_t bytes)
+{
+    if (!b)
+        return;
+    dev->api->buffer_destroy(dev, b);
+    dev->allocated -= bytes;
+}
+
+struct at_store *at_store_create(struct at_device *dev, int64_t count, struct at_log *log)
+{
+    struct at_store *s = at_calloc(1, sizeof(*s));
+    if (!s) {
+        at_fail_memory(log, sizeof(*s));
+        return NULL;
+    }
+    *s = (struct at_store){.dev = dev, .count = count};
+    if (dev && !(s->buffer = allocate(dev, (size_t)count * dev->real_size)))
+        at_store_destroy(&s);
+    return s;
+}
+
+void at_store_destroy(struct at_store **store)
+{
+    if (!*store)
+        return;
+    if ((*store)->buffer)
+        release((*store)->dev, (*store)->buffer, (size_t)(*store)->count * (*store)->dev->real_size);
+    at_free(*store);
+    *store = NULL;
+}
+
+bool at_store_write(struct at_store *s, int64_t offset, const float *data, int64_t n)
+{
+    return s->dev->api->write(s->dev, s->buffer, (size_t)offset * s->dev->real_size, data, n, AT_F32);
+}
+
+bool at_store_read(const struct at_store *s, int64_t offset, float *data, int64_t n)
+{
+    return s->dev->api->read(s->dev, s->buffer, (size_t)offset * s->dev->real_size, data, n, AT_F32);
+}
+
+struct at_exec *at_exec_create(struct at_device *dev, struct at_graph *g)
+{
+    if (!at_graph_ok(g))
+        return NULL;
+    at_graph_fuse(g);
+    struct at_exec *e = at_calloc(1, sizeof(*e));
+    if (!e) {
+        at_fail_memory(dev->log, sizeof(*e));
+        return NULL;
+    }
+    e->dev = dev;
+    struct at_plan_params params = {
+        .real_size = dev->real_size, .max_chunk = dev->max_chunk, .scratch = dev->api->scratch, .priv = dev};
+    e->plan = at_plan_create(g, &params);
+    if (!e->plan)
+        goto error;
+    e->arena = at_calloc((size_t)e->plan->chunks, sizeof(struct at_buffer *));
+    if (!e->arena) {
+        at_fail_memory(dev->log, sizeof(struct at_buffer *));
+        goto error;
+    }
+    for (int c = 0; c < e->plan->chunks; c++)
+        if (!(e->arena[c] = allocate(dev, e->plan->chunk_bytes[c])))
+            goto error;
+    if (!(e->run = dev->api->compile(dev, e->plan, e->arena)))
+        goto error;
+    return e;
+error:
+    at_exec_destroy(&e);
+    return NULL;
+}
+
+void at_exec_destroy(struct at_exec **exec)
+{
+    struct at_exec *e = *exec;
+    if (!e)
+        return;
+    if (e->run)
+        e->dev->api->release(e->dev, e->run);
+    for (int c = 0; e->arena && c < e->plan->chunks; c++)
+        release(e->dev, e->arena[c], e->plan->chunk_bytes[c]);
+    at_free(e->arena);
+    at_plan_destroy(&e->plan);
+    at_free(e);
+    *exec = NULL;
+}
+
+static struct at_buffer *buffer_of(const struct at_exec *e, const struct at_place *place)
+{
+    return place->store ? place->store->buffer : e->arena[place->chunk];
+}
+
+bool at_exec_write(struct at_exec *e, const struct at_node *node, const void *data)
+{
+    if (!e->plan->live[node->id])
+        return true; // nothing reads it
+    const struct at_place *p = &e->plan->place[node->id];
+    return e->dev->api->write(e->dev, buffer_of(e, p), p->offset, data, at_shape_count(node->shape), node->dtype);
+}
+
+bool at_exec_read(const struct at_exec *e, const struct at_node *node, void *data)
+{
+    const struct at_place *p = &e->plan->place[node->id];
+    return e->dev->api->read(e->dev, buffer_of(e, p), p->offset, data, at_shape_count(node->shape), node->dtype);
+}
+
+bool at_exec_run(struct at_exec *e, int phase)
+{
+    return e->dev->api->run(e->dev, e->run, phase);
+}
