@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Multi-head attention, softmax(scale q k^T) v per head. in: q (N,Lq,D), k (N,Lk,D), v (N,Lk,D) -> (N,Lq,D).
+// attr: i[0] heads, i[1] causal, f[0] scale.
+#include "core/ops/build.h"
+#include "core/ops/op.h"
+
+#define QUERIES 128 // queries whose scores a thread holds at once
+
+#ifdef AT_KERNEL
+#include "core/cpu/kernel.h"
+
+// Softmax of each row of s (rows, keys); row i may see keys 0 .. first + i if causal.
+static void softmax(real *s, int64_t rows, int64_t keys, bool causal, int64_t first)
+{
+    for (int64_t i = 0; i < rows; i++, s += keys) {
+        int64_t seen = causal && first + i + 1 < keys ? first + i + 1 : keys;
+        real top = s[0], sum = 0;
+        for (int64_t j = 1; j < seen; j++)
+            top = s[j] > top ? s[j] : top;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < seen; j++) {
+            s[j] = real_exp(s[j] - top);
+            sum += s[j];
+        }
+        real inverse = 1 / sum;
+        for (int64_t j = 0; j < seen; j++)
+            s[j] *= inverse;
+        for (int64_t j = seen; j < keys; j++)
+            s[j] = 0;
+    }
+}
+
+// A unit of work is one block of queries of one head of one sample.
+AT_HOST(attention)
+{
+    const struct at_node *node = k->node;
+    struct at_shape q = node->in[0]->shape, kv = node->in[1]->shape;
+    int64_t lq = q.dim[1], lk = kv.dim[1], width = q.dim[2], heads = node->attr.i[0], d = width / heads;
+    int64_t blocks = (lq + QUERIES - 1) / QUERIES;
+    real *scores = (real *)k->scratch + k->thread * (QUERIES * lk);
+    struct at_share s = at_share_of(k, q.dim[0] * heads * blocks);
+    for (int64_t unit = s.begin; unit < s.end; unit++) {
+        int64_t first = unit % blocks * QUERIES, head = unit / blocks % heads, n = unit / (blocks * heads);
+        int64_t rows = lq - first < QUERIES ? lq - first : QUERIES;
+        const real *pq = (const real *)k->in[0] + (n * lq + first) * width + head * d;
+        const real *pk = (const real *)k->in[1] + n * lk * width + head * d;
+        const real *pv = (const real *)k->in[2] + n * lk * width + head * d;
+        real_gemm(false, true, rows, lk, d, (real)node->attr.f[0], pq, width, pk, width, 0, scores, lk);
+        softmax(scores, rows, lk, node->attr.i[1], first);
+        real_gemm(false, false, rows, d, lk, 1, scores, lk, pv, width, 0,
+                  (real *)k->out + (n * lq + first) * width + head * d, width);
+    }
+}
+
+#else
+
+static size_t scratch(const struct at_node *n, int threads)
+{
+    return (size_t)(QUERIES * n->in[1]->shape.dim[1] * threads);
+}
+
+static bool infer(struct at_node *n, char *why, size_t size)
+{
+    struct at_shape q = n->in[0]->shape, k = n->in[1]->shape;
+    if (q.rank != 3 || k.rank != 3 || q.dim[0] != k.dim[0] || q.dim[2] != k.dim[2] ||
+        !at_shape_equal(k, n->in[2]->shape))
+        return at_infer_fail(why, size, "q must be (N,Lq,D), k and v (N,Lk,D)");
+    if (n->attr.i[0] < 1 || q.dim[2] % n->attr.i[0])
+        return at_infer_fail(why, size, "%d heads do not divide the width", n->attr.i[0]);
+    n->shape = q;
+    return true;
+}
+
+static void backward(struct at_backward *b)
+{
+    struct at_node *packed = at_attention_bwd(b->g, b->in[0], b->in[1], b->in[2], b->y, b->dy, &b->node->attr);
+    int64_t offset = 0;
+    for (int i = 0; i < 3; i++) {
+        struct at_shape s = b->node->in[i]->shape;
+        if (b->need[i])
+            b->dx[i] = at_view(b->g, packed, offset, s);
+        offset += at_shape_count(s);
+    }
+}
+
+static struct at_cost cost(const struct at_node *n)
+{
+    struct at_shape q = n->in[0]->shape;
+    double scores = (double)(q.dim[0] * q.dim[1] * n->in[1]->shape.dim[1]);
+    return (struct at_cost){scores * (4.0 * (double)q.dim[2] + 5.0 * n->attr.i[0]), at_cost_bytes(n)};
+}
+
+static const struct at_op_case cases[] = {
+    {.in = {{3, {1, 1, 1}}, {3, {1, 1, 1}}, {3, {1, 1, 1}}}, .attr = {.i = {1, 0}, .f = {1}}},
+    {.in = {{3, {2, 7, 12}}, {3, {2, 5, 12}}, {3, {2, 5, 12}}}, .attr = {.i = {3, 0}, .f = {0.5f}}, .low = -2, .high = 2},
+    {.in = {{3, {2, 9, 16}}, {3, {2, 9, 16}}, {3, {2, 9, 16}}}, .attr = {.i = {4, 1}, .f = {0.5f}}, .low = -2, .high = 2},
+    {.in = {{3, {1, 131, 8}}, {3, {1, 131, 8}}, {3, {1, 131, 8}}}, .attr = {.i = {1, 1}, .f = {0.3f}}},
+    {.in = {{3, {3, 65, 40}}, {3, {3, 77, 40}}, {3, {3, 77, 40}}}, .attr = {.i = {2, 0}, .f = {0.22f}}, .low = -3, .high = 3},
+    {.in = {{3, {1, 17, 80}}, {3, {1, 17, 80}}, {3, {1, 17, 80}}}, .attr = {.i = {1, 0}, .f = {0.11f}}},
+};
+
+const struct at_op at_op_attention = {
+    .name = "attention",
+    .id = AT_ID_attention,
+    .required = 3,
+    .infer = infer,
+    .backward = backward,
+    .scratch = scratch,
+    .cost = cost,
+    AT_CASES(cases),
+};
+
+struct at_node *at_attention(struct at_graph *g, struct at_node *q, struct at_node *k, struct at_node *v,
+                             const struct at_attention_params *p)
+{
+    if (!q || !k || !v)
+        return NULL;
+    if (p->heads < 1)
+        return at_graph_fail(g, "attention: %d heads", p->heads);
+    double d = (double)at_shape_last(q->shape) / p->heads;
+    struct at_attr attr = {.i = {p->heads, p->causal}, .f = {p->scale != 0 ? p->scale : (float)(1 / __builtin_sqrt(d))}};
+    return at_graph_append(g, &at_op_attention, (struct at_node *[]){q, k, v}, 3, &attr, NULL);
+}
+
+#endif

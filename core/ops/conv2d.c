@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// 2-D convolution: y = act(conv(x, w) + bias) + residual, as a product of gathered patches with w.
+// in: x (N,H,W,C), w (O,KH,KW,C), bias (O), residual. attr: i[0] stride, i[1..4] top left bottom right, i[7] activation.
+#include "core/ops/build.h"
+#include "core/ops/op.h"
+
+#ifdef AT_KERNEL
+#include "core/cpu/product.h"
+
+AT_HOST(conv2d)
+{
+    const struct at_node *node = k->node;
+    struct at_conv g = at_conv_of(node, node->in[0]->shape, node->in[1]->shape, node->shape);
+    int64_t pixels = g.n * g.oh * g.ow, depth = g.kh * g.kw * g.c;
+    int64_t block = AT_PATCH_REALS / depth;
+    block = block < 16 ? 16 : block > 1024 ? 1024 : block;
+    real *patches = (real *)k->scratch + k->thread * (block * depth);
+    struct at_share s = at_share_grain(k, pixels, 16);
+    for (int64_t p = s.begin; p < s.end; p += block) {
+        int64_t count = s.end - p < block ? s.end - p : block;
+        at_gather_patches(&g, k->in[0], p, p + count, 0, depth, patches);
+        real beta = at_epilogue_begin(k, p, count, 0, g.o, g.o);
+        real_gemm(false, true, count, g.o, depth, 1, patches, depth, k->in[1], depth, beta, (real *)k->out + p * g.o,
+                  g.o);
+        at_epilogue_end(k, p, count, 0, g.o, g.o);
+    }
+}
+
+#else
+
+static size_t scratch(const struct at_node *n, int threads)
+{
+    struct at_shape w = n->in[1]->shape;
+    int64_t depth = w.dim[1] * w.dim[2] * w.dim[3], block = 384 * 1024 / depth;
+    block = block < 16 ? 16 : block > 1024 ? 1024 : block;
+    return (size_t)(block * depth * threads);
+}
+
+static bool infer(struct at_node *n, char *why, size_t size)
+{
+    struct at_shape x = n->in[0]->shape, w = n->in[1]->shape;
+    const int32_t *a = n->attr.i;
+    if (x.rank != 4 || w.rank != 4 || x.dim[3] != w.dim[3])
+        return at_infer_fail(why, size, "x must be (N,H,W,C) and w (O,KH,KW,C)");
+    if (a[0] < 1 || a[1] < 0 || a[2] < 0 || a[3] < 0 || a[4] < 0)
+        return at_infer_fail(why, size, "stride or padding out of range");
+    int64_t h = x.dim[1] + a[1] + a[3] - w.dim[1], v = x.dim[2] + a[2] + a[4] - w.dim[2];
+    if (h < 0 || v < 0)
+        return at_infer_fail(why, size, "the kernel is larger than the padded image");
+    n->shape = AT_SHAPE(x.dim[0], h / a[0] + 1, v / a[0] + 1, w.dim[0]);
+    if (n->in[2] && at_shape_count(n->in[2]->shape) != w.dim[0])
+        return at_infer_fail(why, size, "the bias does not have %lld elements", (long long)w.dim[0]);
+    if (n->in[3] && !at_shape_equal(n->in[3]->shape, n->shape))
+        return at_infer_fail(why, size, "the residual has another shape");
+    return true;
+}
+
+static void backward(struct at_backward *b)
+{
+    const struct at_node *n = b->node;
+    if (b->need[0])
+        b->dx[0] = at_conv2d_dx(b->g, b->dy, b->in[1], n->in[0]->shape, &n->attr);
+    if (b->need[1])
+        b->dx[1] = at_conv2d_dw(b->g, b->dy, b->in[0], n->in[1]->shape, &n->attr);
+}
+
+static struct at_cost cost(const struct at_node *n)
+{
+    struct at_shape w = n->in[1]->shape;
+    double depth = (double)(w.dim[1] * w.dim[2] * w.dim[3]);
+    return (struct at_cost){2 * depth * (double)at_shape_count(n->shape), at_cost_bytes(n)};
+}
+
+static const struct at_op_case cases[] = {
+    {.in = {{4, {1, 1, 1, 1}}, {4, {1, 1, 1, 1}}}, .attr = {.i = {1}}},
+    {.in = {{4, {2, 5, 7, 3}}, {4, {4, 3, 3, 3}}}, .attr = {.i = {1, 1, 1, 1, 1}}},
+    {.in = {{4, {3, 8, 8, 20}}, {4, {33, 3, 3, 20}}}, .attr = {.i = {1, 1, 1, 1, 1}}},
+    {.in = {{4, {2, 7, 9, 12}}, {4, {5, 3, 3, 12}}}, .attr = {.i = {2, 1, 1, 1, 1}}},
+    {.in = {{4, {1, 8, 6, 9}}, {4, {17, 3, 3, 9}}}, .attr = {.i = {2, 0, 0, 1, 1}}}, // the autoencoder's padding
+    {.in = {{4, {1, 6, 5, 16}}, {4, {8, 1, 1, 16}}}, .attr = {.i = {1}}},
+    {.in = {{4, {1, 9, 9, 2}}, {4, {3, 5, 2, 2}}}, .attr = {.i = {3, 2, 0, 1, 1}}},
+    {.in = {{4, {2, 5, 7, 8}}, {4, {6, 3, 3, 8}}, {1, {6}}, {4, {2, 5, 7, 6}}}, .attr = {.i = {1, 1, 1, 1, 1}},
+     .forward_only = true},
+    {.in = {{4, {2, 5, 7, 8}}, {4, {6, 3, 3, 8}}, {1, {6}}},
+     .attr = {.i = {1, 1, 1, 1, 1, 0, 0, AT_ACT_SILU}},
+     .forward_only = true},
+};
+
+const struct at_op at_op_conv2d = {
+    .name = "conv2d",
+    .id = AT_ID_conv2d,
+    .required = 2,
+    .infer = infer,
+    .backward = backward,
+    .scratch = scratch,
+    .cost = cost,
+    AT_CASES(cases),
+    .inplace = 1u << 3,
+    .takes = 1u << AT_EPILOGUE_BIAS | 1u << AT_EPILOGUE_ACT | 1u << AT_EPILOGUE_RESIDUAL,
+};
+
+struct at_node *at_conv2d(struct at_graph *g, struct at_node *x, struct at_node *w, const struct at_conv_params *p)
+{
+    struct at_attr attr = {.i = {p->stride ? p->stride : 1, p->top, p->left, p->bottom, p->right}};
+    return at_graph_append(g, &at_op_conv2d, (struct at_node *[]){x, w}, 2, &attr, NULL);
+}
+
+#endif

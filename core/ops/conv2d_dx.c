@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Adjoint of conv2d in x: dx (N,H,W,C) from in: dy (N,OH,OW,O), w (O,KH,KW,C), -, residual. attr as conv2d.
+// For each tap of the kernel, the dy that it meets is gathered and multiplied by the tap's (O,C) matrix.
+#include "core/ops/build.h"
+#include "core/ops/op.h"
+
+#ifdef AT_KERNEL
+#include "core/cpu/product.h"
+
+#define BLOCK 1024 // pixels
+
+// For input pixels [p0, p1): the row of dy that reaches them through tap (y,x), or zeros.
+static void gather_outputs(const struct at_conv *g, const real *dy, int64_t p0, int64_t p1, int64_t y, int64_t x,
+                           real *rows)
+{
+    for (int64_t p = p0; p < p1; p++, rows += g->o) {
+        int64_t ix = p % g->w, iy = p / g->w % g->h, n = p / (g->w * g->h);
+        int64_t oy = iy + g->top - y, ox = ix + g->left - x;
+        bool inside = oy >= 0 && ox >= 0 && oy % g->stride == 0 && ox % g->stride == 0;
+        oy /= g->stride;
+        ox /= g->stride;
+        if (inside && oy < g->oh && ox < g->ow)
+            memcpy(rows, dy + ((n * g->oh + oy) * g->ow + ox) * g->o, (size_t)g->o * sizeof(real));
+        else
+            memset(rows, 0, (size_t)g->o * sizeof(real));
+    }
+}
+
+AT_HOST(conv2d_dx)
+{
+    const struct at_node *node = k->node;
+    struct at_conv g = at_conv_of(node, node->shape, node->in[1]->shape, node->in[0]->shape);
+    int64_t pixels = g.n * g.h * g.w, taps = g.kh * g.kw;
+    real *rows = (real *)k->scratch + k->thread * (BLOCK * g.o);
+    struct at_share s = at_share_grain(k, pixels, 16);
+    for (int64_t p = s.begin; p < s.end; p += BLOCK) {
+        int64_t count = s.end - p < BLOCK ? s.end - p : BLOCK;
+        real beta = at_epilogue_begin(k, p, count, 0, g.c, g.c);
+        for (int64_t tap = 0; tap < taps; tap++) {
+            gather_outputs(&g, k->in[0], p, p + count, tap / g.kw, tap % g.kw, rows);
+            real_gemm(false, false, count, g.c, g.o, 1, rows, g.o, (const real *)k->in[1] + tap * g.c, taps * g.c,
+                      tap ? 1 : beta, (real *)k->out + p * g.c, g.c);
+        }
+    }
+}
+
+#else
+
+static size_t scratch(const struct at_node *n, int threads)
+{
+    return (size_t)(1024 * n->in[1]->shape.dim[0] * threads);
+}
+
+static bool infer(struct at_node *n, char *why, size_t size)
+{
+    struct at_shape dy = n->in[0]->shape, w = n->in[1]->shape, x = n->shape;
+    const int32_t *a = n->attr.i;
+    if (dy.rank != 4 || w.rank != 4 || x.rank != 4 || dy.dim[3] != w.dim[0] || x.dim[3] != w.dim[3] ||
+        (x.dim[1] + a[1] + a[3] - w.dim[1]) / a[0] + 1 != dy.dim[1] ||
+        (x.dim[2] + a[2] + a[4] - w.dim[2]) / a[0] + 1 != dy.dim[2])
+        return at_infer_fail(why, size, "dy and w do not fit the shape of x");
+    return true;
+}
+
+static struct at_cost cost(const struct at_node *n)
+{
+    struct at_shape w = n->in[1]->shape;
+    double depth = (double)(w.dim[1] * w.dim[2] * w.dim[3]);
+    return (struct at_cost){2 * depth * (double)at_shape_count(n->in[0]->shape), at_cost_bytes(n)};
+}
+
+static const struct at_op_case cases[] = {
+    {.in = {{4, {2, 5, 7, 4}}, {4, {4, 3, 3, 3}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .shape = {4, {2, 5, 7, 3}}},
+    {.in = {{4, {2, 4, 5, 5}}, {4, {5, 3, 3, 12}}}, .attr = {.i = {2, 1, 1, 1, 1}}, .shape = {4, {2, 7, 9, 12}}},
+    {.in = {{4, {1, 4, 3, 17}}, {4, {17, 3, 3, 9}}}, .attr = {.i = {2, 0, 0, 1, 1}}, .shape = {4, {1, 8, 6, 9}}},
+    {.in = {{4, {3, 20, 20, 8}}, {4, {8, 3, 3, 6}}, {0}, {4, {3, 20, 20, 6}}},
+     .attr = {.i = {1, 1, 1, 1, 1}},
+     .shape = {4, {3, 20, 20, 6}}},
+};
+
+const struct at_op at_op_conv2d_dx = {
+    .name = "conv2d_dx",
+    .id = AT_ID_conv2d_dx,
+    .required = 2,
+    .infer = infer,
+    .backward = AT_NO_BACKWARD,
+    .scratch = scratch,
+    .cost = cost,
+    AT_CASES(cases),
+    .inplace = 1u << 3,
+    .takes = 1u << AT_EPILOGUE_RESIDUAL,
+};
+
+struct at_node *at_conv2d_dx(struct at_graph *g, struct at_node *dy, struct at_node *w, struct at_shape x_shape,
+                             const struct at_attr *conv)
+{
+    return at_graph_append(g, &at_op_conv2d_dx, (struct at_node *[]){dy, w}, 2, conv, &x_shape);
+}
+
+#endif

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix product: y = act(alpha op(a) op(b) + bias) + residual. in: a, b, bias (n), residual (y's shape).
+// attr: i[0] ta, i[1] tb, f[0] alpha, i[7] activation.
+#include "core/ops/build.h"
+#include "core/ops/op.h"
+
+#ifdef AT_KERNEL
+#include "core/cpu/product.h"
+
+#define BLOCK_ROWS 512 // the epilogue follows while a block is in cache
+
+AT_HOST(matmul)
+{
+    const struct at_node *node = k->node;
+    bool ta = node->attr.i[0], tb = node->attr.i[1];
+    struct at_shape a = node->in[0]->shape, b = node->in[1]->shape;
+    int64_t lda = at_shape_last(a), ldb = at_shape_last(b);
+    int64_t m = ta ? lda : at_shape_rows(a), depth = ta ? at_shape_rows(a) : lda, n = tb ? at_shape_rows(b) : ldb;
+    struct at_share rows = {0, m}, cols = {0, n};
+    if (m >= n)
+        rows = at_share_grain(k, m, 16);
+    else
+        cols = at_share_grain(k, n, 16);
+    int64_t width = cols.end - cols.begin;
+    if (width <= 0)
+        return;
+    const real *pb = (const real *)k->in[1] + (tb ? cols.begin * ldb : cols.begin);
+    for (int64_t row = rows.begin; row < rows.end; row += BLOCK_ROWS) {
+        int64_t count = rows.end - row < BLOCK_ROWS ? rows.end - row : BLOCK_ROWS;
+        const real *pa = (const real *)k->in[0] + (ta ? row : row * lda);
+        real beta = at_epilogue_begin(k, row, count, cols.begin, width, n);
+        real_gemm(ta, tb, count, width, depth, (real)node->attr.f[0], pa, lda, pb, ldb, beta,
+                  (real *)k->out + row * n + cols.begin, n);
+        at_epilogue_end(k, row, count, cols.begin, width, n);
+    }
+}
+
+#else
+
+static bool infer(struct at_node *n, char *why, size_t size)
+{
+    bool ta = n->attr.i[0], tb = n->attr.i[1];
+    struct at_shape a = n->in[0]->shape, b = n->in[1]->shape;
+    int64_t depth_a = ta ? at_shape_rows(a) : at_shape_last(a), depth_b = tb ? at_shape_last(b) : at_shape_rows(b);
+    if (depth_a != depth_b)
+        return at_infer_fail(why, size, "inner sizes %lld and %lld differ", (long long)depth_a, (long long)depth_b);
+    int64_t cols = tb ? at_shape_rows(b) : at_shape_last(b);
+    n->shape = ta ? AT_SHAPE(at_shape_last(a), cols) : a;
+    n->shape.dim[n->shape.rank - 1] = cols;
+    if (n->in[2] && at_shape_count(n->in[2]->shape) != cols)
+        return at_infer_fail(why, size, "the bias does not have %lld elements", (long long)cols);
+    if (n->in[3] && at_shape_count(n->in[3]->shape) != at_shape_count(n->shape))
+        return at_infer_fail(why, size, "the residual has another size");
+    return true;
+}
+
+static void backward(struct at_backward *b)
+{
+    const struct at_attr *at = &b->node->attr;
+    bool ta = at->i[0], tb = at->i[1];
+    float alpha = at->f[0];
+    struct at_node *dx;
+    if (b->need[0]) {
+        if (!ta)
+            dx = at_matmul(b->g, b->dy, b->in[1], &(struct at_matmul_params){.tb = !tb, .alpha = alpha});
+        else
+            dx = at_matmul(b->g, b->in[1], b->dy, &(struct at_matmul_params){.ta = tb, .tb = true, .alpha = alpha});
+        b->dx[0] = at_view(b->g, dx, 0, b->node->in[0]->shape);
+    }
+    if (b->need[1]) {
+        if (!tb)
+            dx = at_matmul(b->g, b->in[0], b->dy, &(struct at_matmul_params){.ta = !ta, .alpha = alpha});
+        else
+            dx = at_matmul(b->g, b->dy, b->in[0], &(struct at_matmul_params){.ta = true, .tb = ta, .alpha = alpha});
+        b->dx[1] = at_view(b->g, dx, 0, b->node->in[1]->shape);
+    }
+}
+
+static struct at_cost cost(const struct at_node *n)
+{
+    struct at_shape a = n->in[0]->shape;
+    double depth = (double)(n->attr.i[0] ? at_shape_rows(a) : at_shape_last(a));
+    return (struct at_cost){2 * depth * (double)at_shape_count(n->shape), at_cost_bytes(n)};
+}
+
+static const struct at_op_case cases[] = {
+    {.in = {{2, {1, 1}}, {2, {1, 1}}}, .attr = {.f = {1}}},
+    {.in = {{2, {7, 33}}, {2, {33, 5}}}, .attr = {.f = {1}}},
+    {.in = {{3, {2, 65, 40}}, {2, {127, 40}}}, .attr = {.i = {0, 1}, .f = {1}}},
+    {.in = {{4, {2, 3, 5, 24}}, {2, {17, 24}}}, .attr = {.i = {0, 1}, .f = {0.25f}}},
+    {.in = {{2, {205, 19}}, {2, {205, 31}}}, .attr = {.i = {1, 0}, .f = {1}}},
+    {.in = {{2, {9, 130}}, {2, {12, 9}}}, .attr = {.i = {1, 1}, .f = {2}}},
+    {.in = {{2, {1040, 64}}, {2, {72, 64}}}, .attr = {.i = {0, 1}, .f = {1}}},
+    {.in = {{2, {70, 64}}, {2, {72, 64}}, {1, {72}}, {2, {70, 72}}}, .attr = {.i = {0, 1}, .f = {1}},
+     .forward_only = true},
+    {.in = {{2, {3, 64}}, {2, {72, 64}}, {1, {72}}}, .attr = {.i = {0, 1, 0, 0, 0, 0, 0, AT_ACT_SILU}, .f = {1}},
+     .forward_only = true},
+    {.in = {{2, {3, 64}}, {2, {64, 5}}, {1, {5}}}, .attr = {.i = {0, 0, 0, 0, 0, 0, 0, AT_ACT_GELU}, .f = {1}},
+     .forward_only = true},
+    {.in = {{2, {3, 64}}, {2, {64, 5}}, {0}}, .attr = {.i = {0, 0, 0, 0, 0, 0, 0, AT_ACT_QUICK_GELU}, .f = {1}},
+     .forward_only = true},
+};
+
+const struct at_op at_op_matmul = {
+    .name = "matmul",
+    .id = AT_ID_matmul,
+    .required = 2,
+    .infer = infer,
+    .backward = backward,
+    .cost = cost,
+    AT_CASES(cases),
+    .inplace = 1u << 3,
+    .takes = 1u << AT_EPILOGUE_BIAS | 1u << AT_EPILOGUE_ACT | 1u << AT_EPILOGUE_RESIDUAL,
+};
+
+struct at_node *at_matmul(struct at_graph *g, struct at_node *a, struct at_node *b, const struct at_matmul_params *p)
+{
+    struct at_attr attr = {.i = {p->ta, p->tb}, .f = {p->alpha != 0 ? p->alpha : 1.0f}};
+    return at_graph_append(g, &at_op_matmul, (struct at_node *[]){a, b}, 2, &attr, NULL);
+}
+
+#endif
