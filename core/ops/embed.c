@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Row lookup: table (V,D), ids (..) integers in 0 .. V-1 -> (..,D). An id outside is read as 0.
+#include "core/ops/build.h"
+#include "core/ops/op.h"
+
+#ifdef AT_KERNEL
+#include "core/cpu/kernel.h"
+
+AT_HOST(embed)
+{
+    const real *restrict table = k->in[0];
+    const int32_t *restrict ids = k->in[1];
+    real *restrict y = k->out;
+    int64_t rows = k->node->in[0]->shape.dim[0], width = k->node->in[0]->shape.dim[1];
+    struct at_share s = at_share_grain(k, at_shape_count(k->node->shape), 64);
+    for (int64_t i = s.begin; i < s.end;) {
+        int64_t c = i % width, id = ids[i / width], n = width - c;
+        if (n > s.end - i)
+            n = s.end - i;
+        if (id < 0 || id >= rows)
+            id = 0;
+        memcpy(y + i, table + id * width + c, (size_t)n * sizeof(real));
+        i += n;
+    }
+}
+
+#else
+
+static bool infer(struct at_node *n, char *why, size_t size)
+{
+    struct at_shape table = n->in[0]->shape, ids = n->in[1]->shape;
+    if (table.rank != 2)
+        return at_infer_fail(why, size, "the table must be (V,D)");
+    if (n->in[1]->dtype != AT_I32)
+        return at_infer_fail(why, size, "the ids must be integers");
+    if (ids.rank == AT_RANK)
+        return at_infer_fail(why, size, "the ids have too many dimensions");
+    n->shape = ids;
+    n->shape.dim[n->shape.rank++] = table.dim[1];
+    n->dtype = n->in[0]->dtype;
+    return true;
+}
+
+static void backward(struct at_backward *b)
+{
+    b->dx[0] = at_embed_bwd(b->g, b->dy, b->in[1], b->in[0]->shape.dim[0]);
+}
+
+static struct at_cost cost(const struct at_node *n)
+{
+    return (struct at_cost){0, 8.0 * (double)at_shape_count(n->shape) + 4.0 * (double)at_shape_count(n->in[1]->shape)};
+}
+
+static const struct at_op_case cases[] = {
+    {.in = {{2, {1, 1}}, {1, {1}}}, .ints = 2, .limit = 1},
+    {.in = {{2, {7, 65}}, {2, {3, 5}}}, .ints = 2, .limit = 7},
+    {.in = {{2, {127, 3}}, {1, {205}}}, .ints = 2, .limit = 127},
+    {.in = {{2, {3, 33}}, {2, {2, 7}}}, .ints = 2, .limit = 9}, // ids outside the table
+};
+
+const struct at_op at_op_embed = {
+    .name = "embed",
+    .id = AT_ID_embed,
+    .required = 2,
+    .infer = infer,
+    .backward = backward,
+    .cost = cost,
+    AT_CASES(cases),
+    .constant = 2,
+};
+
+struct at_node *at_embed(struct at_graph *g, struct at_node *table, struct at_node *ids)
+{
+    return at_graph_append(g, &at_op_embed, (struct at_node *[]){table, ids}, 2, NULL, NULL);
+}
+
+#endif

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Adjoint of embed: the rows of dy (..,D) added up at their ids in a table (V,D). attr: i[0] V.
+#include "core/ops/build.h"
+#include "core/ops/op.h"
+
+#ifdef AT_KERNEL
+#include "core/cpu/kernel.h"
+
+static inline void add_row(real *restrict y, const real *restrict x, int64_t n)
+{
+    for (int64_t c = 0; c < n; c++)
+        y[c] += x[c];
+}
+
+// A thread owns columns of the table if there are enough of them, else rows; it adds in the order of the ids.
+AT_HOST(embed_bwd)
+{
+    const real *dy = k->in[0];
+    const int32_t *ids = k->in[1];
+    real *table = k->out;
+    int64_t rows = k->node->shape.dim[0], width = k->node->shape.dim[1], count = at_shape_count(k->node->in[1]->shape);
+    struct at_share r = {0, rows}, c = {0, width};
+    if (width >= 16 * (int64_t)k->threads)
+        c = at_share_grain(k, width, 16);
+    else
+        r = at_share_of(k, rows);
+    size_t bytes = (size_t)(c.end > c.begin ? c.end - c.begin : 0) * sizeof(real);
+    for (int64_t id = r.begin; id < r.end && bytes; id++)
+        memset(table + id * width + c.begin, 0, bytes);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t id = ids[i] < 0 || ids[i] >= rows ? 0 : ids[i];
+        if (id >= r.begin && id < r.end)
+            add_row(table + id * width + c.begin, dy + i * width + c.begin, c.end - c.begin);
+    }
+}
+
+#else
+
+static bool infer(struct at_node *n, char *why, size_t size)
+{
+    struct at_shape dy = n->in[0]->shape, ids = n->in[1]->shape;
+    int64_t width = at_shape_last(dy);
+    dy.rank--;
+    if (n->in[1]->dtype != AT_I32)
+        return at_infer_fail(why, size, "the ids must be integers");
+    if (n->attr.i[0] < 1)
+        return at_infer_fail(why, size, "a table of %d rows", n->attr.i[0]);
+    if (!at_shape_equal(dy, ids))
+        return at_infer_fail(why, size, "the ids must have the shape of dy without its last dimension");
+    n->shape = AT_SHAPE(n->attr.i[0], width);
+    n->dtype = n->in[0]->dtype;
+    return true;
+}
+
+static void backward(struct at_backward *b)
+{
+    b->dx[0] = at_embed(b->g, b->dy, b->in[1]);
+}
+
+static struct at_cost cost(const struct at_node *n)
+{
+    double count = (double)at_shape_count(n->in[0]->shape);
+    return (struct at_cost){count, at_cost_bytes(n)};
+}
+
+static const struct at_op_case cases[] = {
+    {.in = {{2, {1, 1}}, {1, {1}}}, .attr = {.i = {1}}, .ints = 2, .limit = 1},
+    {.in = {{3, {3, 5, 65}}, {2, {3, 5}}}, .attr = {.i = {7}}, .ints = 2, .limit = 7},
+    {.in = {{2, {205, 3}}, {1, {205}}}, .attr = {.i = {127}}, .ints = 2, .limit = 127},
+    {.in = {{3, {2, 7, 33}}, {2, {2, 7}}}, .attr = {.i = {3}}, .ints = 2, .limit = 9}, // ids outside the table
+};
+
+const struct at_op at_op_embed_bwd = {
+    .name = "embed_bwd",
+    .id = AT_ID_embed_bwd,
+    .required = 2,
+    .infer = infer,
+    .backward = backward,
+    .cost = cost,
+    AT_CASES(cases),
+    .constant = 2,
+};
+
+struct at_node *at_embed_bwd(struct at_graph *g, struct at_node *dy, struct at_node *ids, int64_t rows)
+{
+    struct at_attr attr = {.i = {(int32_t)rows}};
+    return at_graph_append(g, &at_op_embed_bwd, (struct at_node *[]){dy, ids}, 2, &attr, NULL);
+}
+
+#endif
