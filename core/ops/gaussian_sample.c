@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// A draw from a diagonal Gaussian: moments (..,2C) = [mean | logvar], noise (..,C) -> mean + exp(logvar / 2) noise,
+// logvar clamped to -30 .. 20.
+#include "core/ops/build.h"
+#include "core/ops/op.h"
+
+#ifdef AT_KERNEL
+#include "core/cpu/kernel.h"
+
+AT_HOST(gaussian_sample)
+{
+    const real *moments = k->in[0], *noise = k->in[1];
+    real *z = k->out;
+    int64_t channels = at_shape_last(k->node->shape);
+    struct at_share s = at_share_of(k, at_shape_rows(k->node->shape));
+    for (int64_t r = s.begin; r < s.end; r++) {
+        const real *restrict mean = moments + r * 2 * channels, *restrict logvar = mean + channels;
+        const real *restrict from = noise + r * channels;
+        real *restrict to = z + r * channels;
+        for (int64_t c = 0; c < channels; c++) {
+            real l = logvar[c] < -30 ? -30 : logvar[c] > 20 ? 20 : logvar[c];
+            to[c] = mean[c] + real_exp((real)0.5 * l) * from[c];
+        }
+    }
+}
+
+#else
+
+static bool infer(struct at_node *n, char *why, size_t size)
+{
+    struct at_shape z = n->in[0]->shape;
+    if (at_shape_last(z) % 2)
+        return at_infer_fail(why, size, "the moments have an odd number of channels");
+    z.dim[z.rank - 1] /= 2;
+    if (!at_shape_equal(z, n->in[1]->shape))
+        return at_infer_fail(why, size, "the noise must have the moments' shape with half the channels");
+    n->shape = z;
+    n->dtype = n->in[0]->dtype;
+    return true;
+}
+
+static void backward(struct at_backward *b)
+{
+    b->dx[0] = at_gaussian_sample_bwd(b->g, b->dy, b->in[0], b->in[1]);
+}
+
+static struct at_cost cost(const struct at_node *n)
+{
+    return at_cost_elementwise(n, 20);
+}
+
+static const struct at_op_case cases[] = {
+    {.in = {{1, {2}}, {1, {1}}}, .low = -3, .high = 3},
+    {.in = {{4, {2, 3, 7, 8}}, {4, {2, 3, 7, 4}}}, .low = -3, .high = 3},
+    {.in = {{2, {5, 130}}, {2, {5, 65}}}, .low = -3, .high = 3},
+    {.in = {{2, {3, 254}}, {2, {3, 127}}}, .low = -40, .high = 40}, // the clamp
+};
+
+const struct at_op at_op_gaussian_sample = {
+    .name = "gaussian_sample",
+    .id = AT_ID_gaussian_sample,
+    .required = 2,
+    .infer = infer,
+    .backward = backward,
+    .cost = cost,
+    AT_CASES(cases),
+    .constant = 2,
+};
+
+struct at_node *at_gaussian_sample(struct at_graph *g, struct at_node *moments, struct at_node *noise)
+{
+    return at_graph_append(g, &at_op_gaussian_sample, (struct at_node *[]){moments, noise}, 2, NULL, NULL);
+}
+
+#endif

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Adjoint of gaussian_sample for the moments: [dz | dz noise exp(logvar / 2) / 2], the latter 0 where logvar is clamped.
+#include "core/ops/build.h"
+#include "core/ops/op.h"
+
+#ifdef AT_KERNEL
+#include "core/cpu/kernel.h"
+
+AT_HOST(gaussian_sample_bwd)
+{
+    const real *dz = k->in[0], *moments = k->in[1], *noise = k->in[2];
+    real *dmoments = k->out; // may lie in the memory of the moments
+    int64_t channels = at_shape_last(k->node->in[0]->shape);
+    struct at_share s = at_share_of(k, at_shape_rows(k->node->shape));
+    for (int64_t r = s.begin; r < s.end; r++) {
+        const real *d = dz + r * channels, *e = noise + r * channels, *logvar = moments + (2 * r + 1) * channels;
+        real *to = dmoments + 2 * r * channels;
+        memcpy(to, d, (size_t)channels * sizeof(real));
+#pragma omp simd
+        for (int64_t c = 0; c < channels; c++) {
+            real l = logvar[c], x = l < -30 ? -30 : l > 20 ? 20 : l;
+            real g = d[c] * e[c] * (real)0.5 * real_exp((real)0.5 * x);
+            to[channels + c] = l < -30 || l > 20 ? 0 : g;
+        }
+    }
+}
+
+#else
+
+static bool infer(struct at_node *n, char *why, size_t size)
+{
+    struct at_shape z = n->in[1]->shape;
+    if (at_shape_last(z) % 2)
+        return at_infer_fail(why, size, "the moments have an odd number of channels");
+    z.dim[z.rank - 1] /= 2;
+    if (!at_shape_equal(z, n->in[0]->shape) || !at_shape_equal(z, n->in[2]->shape))
+        return at_infer_fail(why, size, "dz and the noise must have the moments' shape with half the channels");
+    n->shape = n->in[1]->shape;
+    n->dtype = n->in[1]->dtype;
+    return true;
+}
+
+static struct at_cost cost(const struct at_node *n)
+{
+    return at_cost_elementwise(n, 11);
+}
+
+static const struct at_op_case cases[] = {
+    {.in = {{1, {1}}, {1, {2}}, {1, {1}}}, .low = -3, .high = 3},
+    {.in = {{4, {2, 3, 7, 4}}, {4, {2, 3, 7, 8}}, {4, {2, 3, 7, 4}}}, .low = -3, .high = 3},
+    {.in = {{2, {5, 65}}, {2, {5, 130}}, {2, {5, 65}}}, .low = -3, .high = 3},
+    {.in = {{2, {3, 127}}, {2, {3, 254}}, {2, {3, 127}}}, .low = -40, .high = 40}, // the clamp
+};
+
+const struct at_op at_op_gaussian_sample_bwd = {
+    .name = "gaussian_sample_bwd",
+    .id = AT_ID_gaussian_sample_bwd,
+    .required = 3,
+    .infer = infer,
+    .backward = AT_NO_BACKWARD,
+    .cost = cost,
+    AT_CASES(cases),
+    .inplace = 2,
+};
+
+struct at_node *at_gaussian_sample_bwd(struct at_graph *g, struct at_node *dz, struct at_node *moments,
+                                       struct at_node *noise)
+{
+    return at_graph_append(g, &at_op_gaussian_sample_bwd, (struct at_node *[]){dz, moments, noise}, 3, NULL, NULL);
+}
+
+#endif
