@@ -44,6 +44,8 @@ size_t at_edit_distance(const char *a, const char *b)
 const char *at_suggest(const char *word, const char *const *choices, size_t n)
 {
     const char *nearest = NULL;
+    if (strlen(word) >= MAX_WORD)
+        return NULL;
     size_t found = 1 + least(strlen(word), MAX_WORD) / 3; // one slip, and one more for every three letters
     for (size_t i = 0; i < n; i++) {
         size_t d = at_edit_distance(word, choices[i]);
