@@ -11,17 +11,34 @@ struct channels {
     real *mean, *rstd, *sum; // sum (2,c)
 };
 
-static inline void add_row(const struct channels *ch, const real *restrict dy, const real *restrict x, int64_t c,
-                           bool silu)
+// Adds e xhat and e of a few rows to the sums over channels.
+static inline void add_rows(const struct channels *ch, const real *restrict dy, const real *restrict x, int64_t rows,
+                            int64_t c, bool silu)
 {
     real *restrict dgamma = ch->sum, *restrict dbeta = ch->sum + c;
 #pragma omp simd
     for (int64_t i = 0; i < c; i++) {
-        real xhat = (x[i] - ch->mean[i]) * ch->rstd[i];
-        real e = silu ? dy[i] * group_norm_slope(ch->gamma[i] * xhat + ch->beta[i]) : dy[i];
-        dgamma[i] += e * xhat;
-        dbeta[i] += e;
+        real sum = 0, sum_x = 0;
+        for (int64_t row = 0; row < rows; row++) {
+            real xhat = (x[row * c + i] - ch->mean[i]) * ch->rstd[i], e = dy[row * c + i];
+            if (silu)
+                e *= group_norm_slope(ch->gamma[i] * xhat + ch->beta[i]);
+            sum += e;
+            sum_x += e * xhat;
+        }
+        dgamma[i] += sum_x;
+        dbeta[i] += sum;
     }
+}
+
+static inline void add_chunk(const struct channels *ch, const real *dy, const real *x, int64_t rows, int64_t c,
+                             bool silu)
+{
+    int64_t row = 0;
+    for (; row + 4 <= rows; row += 4)
+        add_rows(ch, dy + row * c, x + row * c, 4, c, silu);
+    for (; row < rows; row++)
+        add_rows(ch, dy + row * c, x + row * c, 1, c, silu);
 }
 
 // part (2,c): the sums over the chunks [chunk, end) of sample n.
@@ -31,14 +48,13 @@ static void sum_piece(const struct at_kernel *k, const struct group_norm *d, con
     memset(part, 0, (size_t)(2 * d->c) * sizeof(*part));
     for (; chunk < end; chunk++) {
         memset(ch->sum, 0, (size_t)(2 * d->c) * sizeof(*ch->sum));
-        int64_t stop = n * d->hw + group_norm_begin(d, chunk + 1);
-        for (int64_t row = n * d->hw + group_norm_begin(d, chunk); row < stop; row++) {
-            const real *dy = (const real *)k->in[0] + row * d->c, *x = (const real *)k->in[1] + row * d->c;
-            if (d->silu)
-                add_row(ch, dy, x, d->c, true);
-            else
-                add_row(ch, dy, x, d->c, false);
-        }
+        int64_t begin = group_norm_begin(d, chunk), rows = group_norm_begin(d, chunk + 1) - begin;
+        int64_t at = (n * d->hw + begin) * d->c;
+        const real *dy = (const real *)k->in[0] + at, *x = (const real *)k->in[1] + at;
+        if (d->silu)
+            add_chunk(ch, dy, x, rows, d->c, true);
+        else
+            add_chunk(ch, dy, x, rows, d->c, false);
         for (int64_t i = 0; i < 2 * d->c; i++)
             part[i] += ch->sum[i];
     }

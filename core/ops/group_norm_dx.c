@@ -16,17 +16,33 @@ static inline real slope_at(const struct channels *ch, int64_t i, real xhat, boo
     return silu ? ch->gamma[i] * group_norm_slope(ch->gamma[i] * xhat + ch->beta[i]) : ch->gamma[i];
 }
 
-// Adds g and g xhat of a row to the sums over channels.
-static inline void add_row(const struct channels *ch, const real *restrict dy, const real *restrict x, int64_t c,
-                           bool silu)
+// Adds g and g xhat of a few rows to the sums over channels.
+static inline void add_rows(const struct channels *ch, const real *restrict dy, const real *restrict x, int64_t rows,
+                            int64_t c, bool silu)
 {
     real *restrict g = ch->g, *restrict gx = ch->gx;
 #pragma omp simd
     for (int64_t i = 0; i < c; i++) {
-        real xhat = (x[i] - ch->mean[i]) * ch->rstd[i], e = dy[i] * slope_at(ch, i, xhat, silu);
-        g[i] += e;
-        gx[i] += e * xhat;
+        real sum = 0, sum_x = 0;
+        for (int64_t row = 0; row < rows; row++) {
+            real xhat = (x[row * c + i] - ch->mean[i]) * ch->rstd[i];
+            real e = dy[row * c + i] * slope_at(ch, i, xhat, silu);
+            sum += e;
+            sum_x += e * xhat;
+        }
+        g[i] += sum;
+        gx[i] += sum_x;
     }
+}
+
+static inline void add_chunk(const struct channels *ch, const real *dy, const real *x, int64_t rows, int64_t c,
+                             bool silu)
+{
+    int64_t row = 0;
+    for (; row + 4 <= rows; row += 4)
+        add_rows(ch, dy + row * c, x + row * c, 4, c, silu);
+    for (; row < rows; row++)
+        add_rows(ch, dy + row * c, x + row * c, 1, c, silu);
 }
 
 // dx may be dy or x.
@@ -52,14 +68,13 @@ static void sums(const struct at_kernel *k, const struct group_norm *d, const st
         }
         memset(ch->g, 0, (size_t)d->c * sizeof(*ch->g));
         memset(ch->gx, 0, (size_t)d->c * sizeof(*ch->gx));
-        int64_t end = n * d->hw + group_norm_begin(d, u % d->chunks + 1);
-        for (int64_t row = n * d->hw + group_norm_begin(d, u % d->chunks); row < end; row++) {
-            const real *dy = (const real *)k->in[0] + row * d->c, *x = (const real *)k->in[1] + row * d->c;
-            if (d->silu)
-                add_row(ch, dy, x, d->c, true);
-            else
-                add_row(ch, dy, x, d->c, false);
-        }
+        int64_t begin = group_norm_begin(d, u % d->chunks), rows = group_norm_begin(d, u % d->chunks + 1) - begin;
+        int64_t at = (n * d->hw + begin) * d->c;
+        const real *dy = (const real *)k->in[0] + at, *x = (const real *)k->in[1] + at;
+        if (d->silu)
+            add_chunk(ch, dy, x, rows, d->c, true);
+        else
+            add_chunk(ch, dy, x, rows, d->c, false);
         group_norm_gather(d, ch->g, w->pairs + u * d->groups * 2);
         group_norm_gather(d, ch->gx, w->pairs + u * d->groups * 2 + 1);
     }

@@ -30,11 +30,15 @@ static void sum_tile(real *restrict sum, const real *restrict x, int64_t rows, i
     for (int64_t row = 0; row < rows; row += BLOCK) {
         int64_t end = row + BLOCK < rows ? row + BLOCK : rows;
         memset(block, 0, (size_t)width * sizeof(*block));
-        for (int64_t i = row; i < end; i++) {
+        int64_t i = row;
+        for (; i + 4 <= end; i += 4) {
             const real *restrict p = x + i * stride;
             for (int64_t c = 0; c < width; c++)
-                block[c] += p[c];
+                block[c] += (p[c] + p[stride + c]) + (p[2 * stride + c] + p[3 * stride + c]);
         }
+        for (; i < end; i++)
+            for (int64_t c = 0; c < width; c++)
+                block[c] += x[i * stride + c];
         for (int64_t c = 0; c < width; c++)
             sum[c] += block[c];
     }
