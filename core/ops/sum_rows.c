@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Column sums: x read as (outer, middle, C), summed over the middle. attr: i[0] per sample: (N,..,C) -> (N,C), outer = N;
-// else (..,C) -> (C), outer = 1.
+// Column sums: x read as (outer, middle, C), summed over the middle. attr: i[0] per sample: (N,..,C) -> (N,C) with
+// outer = N; else (..,C) -> (C) with outer = 1.
 //
 // Work is cut into units of a sample, a chunk of rows and a tile of channels, whatever the threads: a unit's sums go to
 // scratch, and then the chunks are added up.
 #include "core/ops/build.h"
 #include "core/ops/op.h"
 
-#define TILE 512     // channels of a unit
-#define CHUNKS 64    // chunks of a sample at most
-#define GRAIN 32768  // elements of a chunk at least
+#define TILE 512    // channels of a unit
+#define CHUNKS 64   // chunks of a sample at most
+#define GRAIN 32768 // elements of a chunk at least
 
 static int64_t chunks_of(int64_t middle, int64_t c)
 {
