@@ -3,168 +3,98 @@
 #include "core/diffusion/schedule.h"
 
 #include "core/base/alloc.h"
+#include "core/io/json.h"
 
-#include <cjson/cJSON.h>
-#include <errno.h>
-#include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-struct reader {
-    const cJSON *root;
-    const char *name;
-    struct at_log *log;
-};
+enum { MAX_STEPS = 1 << 20 };
 
-// A field that is absent or null leaves *out as it is.
-static const cJSON *field(const struct reader *r, const char *key)
+static bool read_betas(struct at_json root, struct at_schedule_config *c, float **betas, struct at_log *log)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(r->root, key);
-    return item && !cJSON_IsNull(item) ? item : NULL;
-}
-
-static bool wrong_type(const struct reader *r, const char *key, const char *wanted)
-{
-    return at_fail(r->log, AT_ERROR_INPUT, "%s: %s must be %s", r->name, key, wanted);
-}
-
-static bool read_number(const struct reader *r, const char *key, double *out)
-{
-    const cJSON *item = field(r, key);
-    if (item && (!cJSON_IsNumber(item) || !isfinite(item->valuedouble)))
-        return wrong_type(r, key, "a number");
-    if (item)
-        *out = item->valuedouble;
-    return true;
-}
-
-static bool read_int(const struct reader *r, const char *key, int *out)
-{
-    double value = *out;
-    if (!read_number(r, key, &value))
+    struct at_json list;
+    if (!at_json_array(root, "trained_betas", &list))
         return false;
-    if (value != floor(value) || fabs(value) > 1e9)
-        return wrong_type(r, key, "a whole number");
-    *out = (int)value;
-    return true;
-}
-
-static bool read_bool(const struct reader *r, const char *key, bool *out)
-{
-    const cJSON *item = field(r, key);
-    if (item && !cJSON_IsBool(item))
-        return wrong_type(r, key, "true or false, without quotes");
-    if (item)
-        *out = cJSON_IsTrue(item);
-    return true;
-}
-
-// Index of the field's value in `names` (ended by NULL).
-static bool read_choice(const struct reader *r, const char *key, const char *const *names, int *out)
-{
-    const cJSON *item = field(r, key);
-    if (!item)
+    if (!at_json_present(list))
         return true;
-    if (!cJSON_IsString(item))
-        return wrong_type(r, key, "a string");
-    for (int i = 0; names[i]; i++) {
-        if (strcmp(item->valuestring, names[i]) == 0) {
-            *out = i;
-            return true;
-        }
-    }
-    return at_fail(r->log, AT_ERROR_INPUT, "%s: %s is \"%.40s\"; supported are %s, %s%s%s", r->name, key,
-                   item->valuestring, names[0], names[1], names[2] ? ", " : "", names[2] ? names[2] : "");
-}
-
-static bool read_betas(const struct reader *r, struct at_schedule_config *c, float **betas)
-{
-    const cJSON *list = field(r, "trained_betas"), *item;
-    if (!list)
-        return true;
-    int n = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : 0, i = 0;
-    if (n != c->train_steps)
-        return at_fail(r->log, AT_ERROR_INPUT, "%s: trained_betas has %d numbers; num_train_timesteps is %d", r->name,
-                       n, c->train_steps);
-    *betas = at_calloc((size_t)n, sizeof(float));
+    size_t n = at_json_count(list), i = 0;
+    if (n != (size_t)c->train_steps)
+        return at_json_fail(list, "has %zu numbers, but num_train_timesteps is %d", n, c->train_steps);
+    *betas = at_calloc(n, sizeof(float));
     if (!*betas)
-        return at_fail_memory(r->log, (size_t)n * sizeof(float));
-    cJSON_ArrayForEach(item, list)
-    {
-        if (!cJSON_IsNumber(item))
-            return wrong_type(r, "trained_betas", "a list of numbers");
-        (*betas)[i++] = (float)item->valuedouble;
+        return at_fail_memory(log, n * sizeof(float));
+    for (struct at_json v = at_json_first(list); i < n; v = at_json_next(v)) {
+        double beta;
+        if (!at_json_as_num(v, &beta))
+            return false;
+        (*betas)[i++] = (float)beta;
     }
     c->trained_betas = *betas;
     return true;
 }
 
-static bool read_config(const struct reader *r, struct at_schedule_config *c, float **betas)
+// What would change the result without a word if it were ignored.
+static bool is_supported(struct at_json root)
+{
+    struct at_json class_name = at_json_get(root, "_class_name");
+    const char *name = "";
+    bool thresholding;
+    if (at_json_is_string(class_name) && !at_json_as_str(class_name, &name))
+        return false;
+    if (strncmp(name, "FlowMatch", 9) == 0)
+        return at_json_fail(class_name, "%.60s is a flow matching schedule, not a discrete noise schedule", name);
+    if (!at_json_bool(root, "thresholding", false, &thresholding))
+        return false;
+    return !thresholding || at_json_fail(at_json_get(root, "thresholding"),
+                                         "dynamic thresholding is not supported (it suits pixel-space models only); "
+                                         "set it to false");
+}
+
+static bool read_config(struct at_json root, struct at_schedule_config *c, float **betas, struct at_log *log)
 {
     static const char *const schedules[] = {"linear", "scaled_linear", "squaredcos_cap_v2", NULL};
     static const char *const predictions[] = {"epsilon", "v_prediction", "sample", NULL};
     static const char *const spacings[] = {"leading", "trailing", "linspace", NULL};
-    const cJSON *class_name = field(r, "_class_name");
-    int schedule = c->beta_schedule, prediction = c->prediction, spacing = c->spacing;
-    bool thresholding = false;
-    if (!cJSON_IsObject(r->root))
-        return at_fail(r->log, AT_ERROR_INPUT, "%s: not a JSON object; expected a scheduler_config.json", r->name);
-    if (cJSON_IsString(class_name) && strncmp(class_name->valuestring, "FlowMatch", 9) == 0)
-        return at_fail(r->log, AT_ERROR_INPUT, "%s: %.60s is a flow matching schedule, which this model class lacks",
-                       r->name, class_name->valuestring);
-    if (!read_int(r, "num_train_timesteps", &c->train_steps) || !read_betas(r, c, betas) ||
-        !read_number(r, "beta_start", &c->beta_start) || !read_number(r, "beta_end", &c->beta_end) ||
-        (!*betas && !read_choice(r, "beta_schedule", schedules, &schedule)) ||
-        !read_choice(r, "prediction_type", predictions, &prediction) ||
-        !read_choice(r, "timestep_spacing", spacings, &spacing) || !read_int(r, "steps_offset", &c->steps_offset) ||
-        !read_bool(r, "set_alpha_to_one", &c->set_alpha_to_one) || !read_bool(r, "clip_sample", &c->clip_sample) ||
-        !read_number(r, "clip_sample_range", &c->clip_range) || !read_bool(r, "rescale_betas_zero_snr", &c->zero_snr) ||
-        !read_bool(r, "thresholding", &thresholding))
+    int schedule = c->beta_schedule, prediction, spacing;
+    if (!at_json_is_object(root))
+        return at_json_fail(root, "not an object; expected a scheduler_config.json");
+    if (!is_supported(root) ||
+        !at_json_int(root, "num_train_timesteps", c->train_steps, 1, MAX_STEPS, &c->train_steps) ||
+        !read_betas(root, c, betas, log) || !at_json_num(root, "beta_start", c->beta_start, &c->beta_start) ||
+        !at_json_num(root, "beta_end", c->beta_end, &c->beta_end) ||
+        (!*betas && !at_json_enum(root, "beta_schedule", schedules, schedule, &schedule)) ||
+        !at_json_enum(root, "prediction_type", predictions, c->prediction, &prediction) ||
+        !at_json_enum(root, "timestep_spacing", spacings, c->spacing, &spacing) ||
+        !at_json_int(root, "steps_offset", c->steps_offset, 0, MAX_STEPS, &c->steps_offset) ||
+        !at_json_bool(root, "set_alpha_to_one", c->set_alpha_to_one, &c->set_alpha_to_one) ||
+        !at_json_bool(root, "clip_sample", c->clip_sample, &c->clip_sample) ||
+        !at_json_num(root, "clip_sample_range", c->clip_range, &c->clip_range) ||
+        !at_json_bool(root, "rescale_betas_zero_snr", c->zero_snr, &c->zero_snr))
         return false;
-    if (thresholding)
-        return at_fail(r->log, AT_ERROR_INPUT,
-                       "%s: thresholding is true, which is not supported (it suits pixel-space models only); set it to "
-                       "false",
-                       r->name);
     c->beta_schedule = (enum at_beta_schedule)schedule;
     c->prediction = (enum at_prediction)prediction;
     c->spacing = (enum at_spacing)spacing;
     return true;
 }
 
-struct at_schedule *at_schedule_parse(const char *text, size_t bytes, const char *name, struct at_log *log)
+// Frees the document.
+static struct at_schedule *from_document(struct at_json_doc *doc, struct at_log *log)
 {
     struct at_schedule_config config = at_schedule_defaults();
     struct at_schedule *schedule = NULL;
     float *betas = NULL;
-    cJSON *root = cJSON_ParseWithLength(text, bytes);
-    if (!root)
-        at_fail(log, AT_ERROR_INPUT, "%s: not valid JSON", name);
-    else if (read_config(&(struct reader){root, name, log}, &config, &betas))
+    if (doc && read_config(at_json_root(doc), &config, &betas, log))
         schedule = at_schedule_create(&config, log);
     at_free(betas);
-    cJSON_Delete(root);
+    at_json_destroy(&doc);
     return schedule;
+}
+
+struct at_schedule *at_schedule_parse(const char *text, size_t bytes, const char *name, struct at_log *log)
+{
+    return from_document(at_json_parse(log, name, text, bytes, NULL), log);
 }
 
 struct at_schedule *at_schedule_load(const char *path, struct at_log *log)
 {
-    enum { LIMIT = 1 << 24 };
-    struct at_schedule *schedule = NULL;
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        at_fail(log, AT_ERROR_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
-        return NULL;
-    }
-    char *text = at_calloc(LIMIT, 1);
-    size_t bytes = text ? fread(text, 1, LIMIT, file) : 0;
-    if (!text)
-        at_fail_memory(log, LIMIT);
-    else if (bytes == LIMIT || ferror(file))
-        at_fail(log, AT_ERROR_INPUT, "%s: cannot be read, or is larger than 16 MiB", path);
-    else
-        schedule = at_schedule_parse(text, bytes, path, log);
-    fclose(file);
-    at_free(text);
-    return schedule;
+    return from_document(at_json_load(log, path), log);
 }
