@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// The devices that the op tests run on: the one place that opens them.
+#ifndef TESTS_OPS_DEVICE_H
+#define TESTS_OPS_DEVICE_H
+
+#include "core/graph/device.h"
+
+#define OPS_TARGETS 8
+
+struct ops_target {
+    char name[64];           // "cpu avx2 x2"
+    struct at_device *dev;
+    struct at_device *serial; // the same with one thread; NULL: results need not be compared
+};
+
+// Opens every variant of a device kind ("cpu": each instruction set of this processor, with two threads). Returns their
+// number; 0: the device is absent; -1: failed, logged.
+int ops_targets_open(const char *kind, struct ops_target targets[OPS_TARGETS], struct at_log *log);
+void ops_targets_close(struct ops_target targets[OPS_TARGETS], int n);
+// The fastest variant of the kind, with all its threads. NULL: absent or failed.
+struct at_device *ops_device_open(const char *kind, struct at_log *log);
+
+#endif

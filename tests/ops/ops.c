@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// One driver over the op table:
+//     ops --ref DEVICE [op]     the device against the double-precision oracle
+//     ops --grad [op]           the oracle's gradients against differences
+//     ops --support             what each op can do
+//     ops --bench DEVICE [op]   speed beside the machine's ceilings
+//     ops --selftest            broken ops must be found
+#include "tests/ops/ops.h"
+
+#include "core/cpu/cpu.h"
+#include "tests/harness.h"
+#include "tests/ops/check.h"
+#include "tests/ops/device.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const struct at_op *ops_find(const char *name)
+{
+    for (int i = 0; i < AT_OP_COUNT; i++)
+        if (strcmp(at_ops[i]->name, name) == 0)
+            return at_ops[i];
+    return NULL;
+}
+
+static int run_ref(const char *kind, const char *only, struct at_log *log)
+{
+    struct ops_target targets[OPS_TARGETS];
+    int n = ops_targets_open(kind, targets, log), failed = 0, cases = 0;
+    if (n <= 0)
+        return n ? 1 : AT_SKIP;
+    struct at_device *oracle = at_cpu_open(&(struct at_cpu_params){.oracle = true, .threads = 1}, log);
+    for (int i = 0; oracle && i < AT_OP_COUNT; i++) {
+        const struct at_op *op = at_ops[i];
+        for (int k = 0; k < op->case_count && (!only || strcmp(only, op->name) == 0); k++) {
+            char text[OPS_NAME], why[256];
+            ops_case_text(op, &op->cases[k], (uint64_t)k + 1, text);
+            for (int t = 0; t < n; t++) {
+                double worst;
+                bool ok = ops_check_ref(targets[t].dev, targets[t].serial, oracle, op, &op->cases[k], (uint64_t)k + 1,
+                                        &worst, why, sizeof(why));
+                printf("%s %s: %s: error %.2g%s%s\n", ok ? "ok  " : "FAIL", targets[t].name, text, worst,
+                       ok ? "" : ": ", ok ? "" : why);
+                failed += !ok;
+                cases++;
+            }
+        }
+    }
+    at_device_close(&oracle);
+    ops_targets_close(targets, n);
+    printf("%d of %d failed\n", failed, cases);
+    return failed > 0 || cases == 0;
+}
+
+static int run_grad(const char *only, struct at_log *log)
+{
+    struct at_device *oracle = at_cpu_open(&(struct at_cpu_params){.oracle = true, .threads = 1}, log);
+    int failed = 0, cases = 0, seen = 0;
+    for (int i = 0; oracle && i < AT_OP_COUNT; i++) {
+        const struct at_op *op = at_ops[i];
+        if (only && strcmp(only, op->name) != 0)
+            continue;
+        seen++;
+        for (int k = 0; k < op->case_count; k++) {
+            char text[OPS_NAME], why[256];
+            double worst;
+            if (!ops_case_differentiable(op, &op->cases[k]))
+                continue;
+            bool ok = ops_check_grad(oracle, op, &op->cases[k], (uint64_t)k + 1, false, &worst, why, sizeof(why));
+            printf("%s %s: error %.2g%s%s\n", ok ? "ok  " : "FAIL",
+                   ops_case_text(op, &op->cases[k], (uint64_t)k + 1, text), worst, ok ? "" : ": ", ok ? "" : why);
+            failed += !ok;
+            cases++;
+        }
+    }
+    at_device_close(&oracle);
+    printf("%d of %d failed\n", failed, cases);
+    if (seen == 0)
+        return 1;
+    return failed > 0 ? 1 : cases == 0 ? AT_SKIP : 0;
+}
+
+static int run_support(void)
+{
+    printf("%-20s %5s %8s %4s %6s\n", "op", "cases", "gradient", "cpu", "vulkan");
+    for (int i = 0; i < AT_OP_COUNT; i++) {
+        const struct at_op *op = at_ops[i];
+        printf("%-20s %5d %8s %4s %6s\n", op->name, op->case_count, op->backward ? "yes" : "-", "yes",
+               op->vulkan || op->alias ? "yes" : "-");
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct at_log log = {.level = AT_LEVEL_WARN};
+    const char *mode = argc > 1 ? argv[1] : "", *a = argc > 2 ? argv[2] : NULL, *b = argc > 3 ? argv[3] : NULL;
+    if (strcmp(mode, "--ref") == 0 && a)
+        return run_ref(a, b, &log);
+    if (strcmp(mode, "--grad") == 0)
+        return run_grad(a, &log);
+    if (strcmp(mode, "--support") == 0)
+        return run_support();
+    if (strcmp(mode, "--bench") == 0 && a)
+        return ops_bench(a, b, &log);
+    if (strcmp(mode, "--selftest") == 0)
+        return ops_selftest(&log);
+    fprintf(stderr, "usage: ops --ref DEVICE [op] | --grad [op] | --support | --bench DEVICE [op] | --selftest\n");
+    return 2;
+}
