@@ -39,7 +39,8 @@ struct at_op_case {
     struct at_attr attr;
     struct at_shape shape;  // for ops that need it
     float low, high;        // range of the inputs; both 0: -1 .. 1
-    unsigned ints;          // bit i: input i holds integers
+    unsigned ints;          // bit i: input i is of AT_I32
+    unsigned whole;         // bit i: input i holds integers as floats (a mask of 0 and 1)
     int limit;              // integers are in 0 .. limit-1
     bool forward_only;      // skip the gradient (a form that only fusion makes)
     double tolerance;       // of float devices against the oracle, relative; 0: 2e-5. A reason stands beside it.

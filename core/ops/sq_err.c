@@ -111,6 +111,9 @@ static const struct at_op_case cases[] = {
     {.in = {{4, {2, 65, 127, 3}}, {4, {2, 65, 127, 3}}}, .low = -8, .high = 8},
     {.in = {{4, {3, 5, 7, 4}}, {4, {3, 5, 7, 4}}, {3, {3, 5, 7}}}, .low = 0.1f, .high = 1},
     {.in = {{4, {2, 65, 67, 4}}, {4, {2, 65, 67, 4}}, {3, {2, 65, 67}}}, .low = 0.1f, .high = 1},
+    // Masks of 0 and 1, and one that is all zero.
+    {.in = {{3, {2, 7, 5}}, {3, {2, 7, 5}}, {2, {2, 7}}}, .whole = 4, .limit = 2},
+    {.in = {{3, {2, 7, 5}}, {3, {2, 7, 5}}, {2, {2, 7}}}, .whole = 4, .limit = 1},
 };
 
 const struct at_op at_op_sq_err = {

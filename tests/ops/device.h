@@ -8,7 +8,7 @@
 #define OPS_TARGETS 8
 
 struct ops_target {
-    char name[64];           // "cpu avx2 x2"
+    char name[64]; // "cpu avx2 x2"
     struct at_device *dev;
     struct at_device *serial; // the same with one thread; NULL: results need not be compared
 };

@@ -3,13 +3,15 @@
 
 #include "core/base/alloc.h"
 #include "core/base/rng.h"
+#include "core/graph/gradient.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
-#define SMALL 200     // inputs up to this many elements are checked element by element
-#define DIRECTIONS 6  // of larger ones
-#define ELEMENTS 24   // and so many single elements
+#define SMALL 200      // inputs up to this many elements are checked element by element
+#define DIRECTIONS 6   // of larger ones
+#define ELEMENTS 24    // and so many single elements
 #define TOLERANCE 1e-6 // truncation (1e-4)^4 and rounding 1e-16 / 1e-4 of a smooth function both stay below 1e-9
 
 struct probe {
@@ -61,8 +63,8 @@ static bool judge(struct verdict *v, int slot, const char *what, int64_t at, dou
     bool sign = fabs(numeric) < 10 * TOLERANCE * v->scale || (analytic < 0) == (numeric < 0);
     if (e <= TOLERANCE && sign)
         return true;
-    snprintf(v->why, v->size, "d(in%d) at %s %lld is %.9g, differences give %.9g%s", slot, what, (long long)at, analytic,
-             numeric, sign ? "" : ": the sign is wrong");
+    snprintf(v->why, v->size, "d(in%d) at %s %lld is %.9g, differences give %.9g%s", slot, what, (long long)at,
+             analytic, numeric, sign ? "" : ": the sign is wrong");
     return false;
 }
 
@@ -131,19 +133,19 @@ static bool check_input(struct probe *p, const struct ops_trial *back, int slot,
 }
 
 bool ops_check_grad(struct at_device *oracle, const struct at_op *op, const struct at_op_case *c, uint64_t seed,
-                    bool sum, double *worst, char *why, size_t size)
+                    void (*prepare)(struct ops_data *data), double *worst, char *why, size_t size)
 {
     struct ops_data data = {0};
     struct verdict v = {.why = why, .size = size};
     snprintf(why, size, "cannot be built or run (see above)");
-    double reach = fmax(fabs((double)c->low), fabs((double)c->high));
-    struct probe p = {.data = &data, .step = 1e-4 * (reach > 0 ? reach : 1)};
+    double width = ((double)c->high - (double)c->low) / 2;
+    struct probe p = {.data = &data, .step = 1e-4 * (width > 0 ? width : 1)};
     struct ops_trial *back =
         ops_trial_create(oracle, op, c, &(struct ops_trial_params){.grad = true, .guarded = true}, oracle->log);
     p.t = ops_trial_create(oracle, op, c, &(struct ops_trial_params){.guarded = true}, oracle->log);
     bool ok = back && p.t && ops_data_init(&data, c, at_shape_count(back->y->shape), seed);
-    for (int64_t i = 0; ok && sum && i < data.n[OPS_DY]; i++)
-        data.x[OPS_DY][i] = 1;
+    if (ok && prepare)
+        prepare(&data);
     ok = ok && ops_trial_run(back, &data);
     for (int i = 0; ok && i < AT_ARITY; i++)
         if (ops_case_wants(op, c, i))
@@ -152,5 +154,39 @@ bool ops_check_grad(struct at_device *oracle, const struct at_op *op, const stru
     ops_trial_destroy(&back);
     ops_trial_destroy(&p.t);
     ops_data_finish(&data);
+    return ok;
+}
+
+struct note {
+    const char *name;
+    bool seen;
+};
+
+static void take_note(void *priv, enum at_level level, const char *text)
+{
+    struct note *n = priv;
+    n->seen = n->seen || (level == AT_LEVEL_ERROR && strstr(text, n->name));
+}
+
+bool ops_check_refusal(const struct at_op *op, const struct at_op_case *c)
+{
+    struct note note = {.name = op->name};
+    struct at_log log = {.write = take_note, .priv = &note};
+    struct at_graph *g = at_graph_create(&log);
+    struct at_node *in[AT_ARITY] = {0}, *wrt[AT_ARITY], *dx[AT_ARITY], *y = NULL, *dy = NULL;
+    int n = 0;
+    for (int i = 0; g && i < AT_ARITY; i++) {
+        if (c->in[i].rank)
+            in[i] = at_graph_input(g, "in", c->in[i], c->ints >> i & 1 ? AT_I32 : AT_F32);
+        if (in[i] && ops_case_wants(op, c, i))
+            wrt[n++] = in[i];
+    }
+    y = g ? at_graph_append(g, op, in, AT_ARITY, &c->attr, c->shape.rank ? &c->shape : NULL) : NULL;
+    dy = y ? at_graph_input(g, "dy", y->shape, AT_F32) : NULL;
+    struct at_seed seed = {y, dy};
+    struct at_gradient_params params = {.seeds = &seed, .seed_count = 1, .wrt = wrt, .dx = dx, .wrt_count = n};
+    bool refused = dy && !at_graph_backward(g, &params) && note.seen;
+    bool ok = dy && (refused || n == 0);
+    at_graph_destroy(&g);
     return ok;
 }

@@ -31,7 +31,9 @@ const char *ops_case_text(const struct at_op *op, const struct at_op_case *c, ui
     for (int i = 0; i < AT_ARITY; i++)
         if (c->in[i].rank)
             used += snprintf(text + used, (size_t)(OPS_NAME - used), " in%d=%s%s", i, at_shape_text(c->in[i], s),
-                             c->ints >> i & 1 ? "int" : "");
+                             c->ints >> i & 1    ? "int"
+                             : c->whole >> i & 1 ? "whole"
+                                                 : "");
     if (c->shape.rank)
         used += snprintf(text + used, (size_t)(OPS_NAME - used), " shape=%s", at_shape_text(c->shape, s));
     for (int i = 0; i < 8; i++)
@@ -42,7 +44,7 @@ const char *ops_case_text(const struct at_op *op, const struct at_op_case *c, ui
             used += snprintf(text + used, (size_t)(OPS_NAME - used), " f%d=%g", i, (double)c->attr.f[i]);
     if (c->low != 0 || c->high != 0)
         used += snprintf(text + used, (size_t)(OPS_NAME - used), " range=%g..%g", (double)c->low, (double)c->high);
-    if (c->ints)
+    if (c->ints | c->whole)
         used += snprintf(text + used, (size_t)(OPS_NAME - used), " limit=%d", c->limit);
     snprintf(text + used, (size_t)(OPS_NAME - used), " seed=%" PRIu64, seed);
     return text;
@@ -65,7 +67,7 @@ bool ops_data_init(struct ops_data *d, const struct at_op_case *c, int64_t y_cou
             double u = at_rng_uniform(s, AT_STREAM_MAKE, (uint64_t)j);
             if (i == OPS_DY)
                 d->x[i][j] = (double)(float)(2 * u - 1);
-            else if (c->ints >> i & 1)
+            else if ((c->ints | c->whole) >> i & 1)
                 d->x[i][j] = (double)(int32_t)(u * c->limit);
             else
                 d->x[i][j] = (double)(float)(low + u * (high - low));
