@@ -38,12 +38,14 @@ static bool infer(struct at_node *n, char *why, size_t size)
     return true;
 }
 
+// A part's gradient is zero outside the part.
 static void backward(struct at_backward *b)
 {
-    if (at_shape_count(b->dy->shape) != at_shape_count(b->in[0]->shape))
-        at_graph_fail(b->g, "view: only a view of all elements has a gradient; use slice for a part");
-    else
-        b->dx[0] = at_view(b->g, b->dy, 0, b->in[0]->shape);
+    int64_t count = at_shape_count(b->dy->shape), total = at_shape_count(b->in[0]->shape);
+    struct at_node *dx = b->dy;
+    if (count != total)
+        dx = at_unslice(b->g, at_view(b->g, dx, 0, AT_SHAPE(count)), offset_of(b->node), total);
+    b->dx[0] = at_view(b->g, dx, 0, b->in[0]->shape);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -57,7 +59,7 @@ static const struct at_op_case cases[] = {
     {.in = {{4, {2, 3, 5, 7}}}, .shape = {2, {6, 35}}},
     {.in = {{2, {3, 127}}}, .shape = {1, {381}}},
     // A part of the input: 2 x 64 elements from 128 on.
-    {.in = {{2, {5, 64}}}, .attr = {.i = {128}}, .shape = {2, {2, 64}}, .forward_only = true},
+    {.in = {{2, {5, 64}}}, .attr = {.i = {128}}, .shape = {2, {2, 64}}},
 };
 
 const struct at_op at_op_view = {

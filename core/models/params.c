@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/models/params.h"
+
+#include "core/base/alloc.h"
+#include "core/base/rng.h"
+
+#include <math.h>
+#include <string.h>
+
+#define ALIGN 64 // reals between the starts of parameters
+
+struct at_params *at_params_create(struct at_log *log)
+{
+    struct at_params *p = at_calloc(1, sizeof(*p));
+    if (p)
+        p->log = log;
+    else
+        at_fail_memory(log, sizeof(*p));
+    return p;
+}
+
+void at_params_destroy(struct at_params **params)
+{
+    struct at_params *p = *params;
+    if (!p)
+        return;
+    at_store_destroy(&p->store);
+    at_store_destroy(&p->grad);
+    for (int i = 0; i < p->count; i++)
+        at_free(p->list[i].name);
+    at_free(p->list);
+    at_free(p->index);
+    at_free(p);
+    *params = NULL;
+}
+
+static uint64_t hash(const char *name)
+{
+    uint64_t h = 1469598103934665603u; // FNV-1a
+    for (; *name; name++)
+        h = (h ^ (unsigned char)*name) * 1099511628211u;
+    return h;
+}
+
+// The slot of `name`, or the free slot where it belongs.
+static int *slot_of(const struct at_params *p, const char *name)
+{
+    size_t i = hash(name) % (size_t)p->buckets;
+    while (p->index[i] && strcmp(p->list[p->index[i] - 1].name, name) != 0)
+        i = (i + 1) % (size_t)p->buckets;
+    return &p->index[i];
+}
+
+static bool rehash(struct at_params *p)
+{
+    if ((p->count + 1) * 2 <= p->buckets)
+        return true;
+    int buckets = p->buckets ? p->buckets * 2 : 256;
+    int *index = at_calloc((size_t)buckets, sizeof(*index));
+    if (!index)
+        return false;
+    at_free(p->index);
+    p->index = index;
+    p->buckets = buckets;
+    for (int i = 0; i < p->count; i++)
+        *slot_of(p, p->list[i].name) = i + 1;
+    return true;
+}
+
+const struct at_param *at_params_find(const struct at_params *p, const char *name)
+{
+    int i = p->buckets ? *slot_of(p, name) : 0;
+    return i ? &p->list[i - 1] : NULL;
+}
+
+static bool add(struct at_params *p, const char *name, const struct at_param *param)
+{
+    char *copy = at_strdup(name);
+    if (!copy || !rehash(p) || !at_grow((void **)&p->list, &p->capacity, (size_t)p->count + 1, sizeof(*p->list))) {
+        at_free(copy);
+        return at_fail_memory(p->log, sizeof(*param));
+    }
+    int *slot = slot_of(p, name);
+    p->list[p->count] = *param;
+    p->list[p->count].name = copy;
+    p->list[p->count].offset = p->total;
+    p->total += (at_shape_count(param->shape) + ALIGN - 1) / ALIGN * ALIGN;
+    *slot = ++p->count;
+    return true;
+}
+
+const struct at_param *at_params_declare(struct at_params *p, const char *name, struct at_shape shape,
+                                         enum at_layout layout, struct at_init init)
+{
+    const struct at_param *have = at_params_find(p, name);
+    if (have && at_shape_equal(have->shape, shape))
+        return have;
+    char a[AT_SHAPE_TEXT], b[AT_SHAPE_TEXT];
+    if (have) {
+        at_fail(p->log, AT_ERROR_FAILED, "%s: used as %s and as %s", name, at_shape_text(have->shape, a),
+                at_shape_text(shape, b));
+        return NULL;
+    }
+    if (p->store) {
+        at_fail(p->log, AT_ERROR_FAILED, "%s: a new weight after the memory was allocated", name);
+        return NULL;
+    }
+    if (!add(p, name, &(struct at_param){.shape = shape, .layout = layout, .init = init}))
+        return NULL;
+    return &p->list[p->count - 1];
+}
+
+bool at_params_allocate(struct at_params *p, struct at_device *dev, bool trainable)
+{
+    p->store = at_store_create(dev, p->total, p->log);
+    if (p->store && trainable)
+        p->grad = at_store_create(dev, p->total, p->log);
+    return p->store && (!trainable || p->grad);
+}
+
+static void draw(const struct at_param *p, int position, uint64_t seed, float *out)
+{
+    int64_t n = at_shape_count(p->shape);
+    if (p->init.kind == AT_INIT_NORMAL)
+        at_rng_normal(out, (size_t)n, seed, AT_STREAM_INIT, (uint64_t)position);
+    for (int64_t i = 0; i < n; i++) {
+        switch (p->init.kind) {
+        case AT_INIT_ZERO:
+            out[i] = 0;
+            break;
+        case AT_INIT_ONE:
+            out[i] = 1;
+            break;
+        case AT_INIT_UNIFORM: {
+            uint64_t index = ((uint64_t)position << 32) + (uint64_t)i;
+            out[i] = (float)((2 * at_rng_uniform(seed, AT_STREAM_INIT, index) - 1) * p->init.scale);
+            break;
+        }
+        case AT_INIT_NORMAL:
+            out[i] *= p->init.scale;
+            break;
+        }
+    }
+}
+
+bool at_params_init(struct at_params *p, uint64_t seed)
+{
+    float *values = at_calloc((size_t)p->total, sizeof(*values));
+    if (!values)
+        return at_fail_memory(p->log, (size_t)p->total * sizeof(*values));
+    for (int i = 0; i < p->count; i++)
+        draw(&p->list[i], i, seed, values + p->list[i].offset);
+    bool ok = at_params_write(p, values);
+    at_free(values);
+    return ok;
+}
+
+bool at_params_read(const struct at_params *p, float *values)
+{
+    return at_store_read(p->store, 0, values, p->total);
+}
+
+bool at_params_write(struct at_params *p, const float *values)
+{
+    return at_store_write(p->store, 0, values, p->total);
+}
+
+struct at_shape at_param_file_shape(const struct at_param *p)
+{
+    const int64_t *d = p->shape.dim;
+    if (p->layout == AT_LAYOUT_CONV)
+        return AT_SHAPE(d[0], d[3], d[1], d[2]);
+    if (p->layout == AT_LAYOUT_CONV_AS_LINEAR)
+        return AT_SHAPE(d[0], d[1], 1, 1);
+    return p->shape;
+}
+
+void at_param_to_file(const struct at_param *p, const float *memory, float *file)
+{
+    int64_t n = at_shape_count(p->shape);
+    if (p->layout != AT_LAYOUT_CONV) {
+        memcpy(file, memory, (size_t)n * sizeof(*file));
+        return;
+    }
+    int64_t taps = p->shape.dim[1] * p->shape.dim[2], in = p->shape.dim[3];
+    for (int64_t o = 0; o < p->shape.dim[0]; o++)
+        for (int64_t t = 0; t < taps; t++)
+            for (int64_t i = 0; i < in; i++)
+                file[(o * in + i) * taps + t] = memory[(o * taps + t) * in + i];
+}
+
+void at_param_from_file(const struct at_param *p, const float *file, float *memory)
+{
+    int64_t n = at_shape_count(p->shape);
+    if (p->layout != AT_LAYOUT_CONV) {
+        memcpy(memory, file, (size_t)n * sizeof(*file));
+        return;
+    }
+    int64_t taps = p->shape.dim[1] * p->shape.dim[2], in = p->shape.dim[3];
+    for (int64_t o = 0; o < p->shape.dim[0]; o++)
+        for (int64_t t = 0; t < taps; t++)
+            for (int64_t i = 0; i < in; i++)
+                memory[(o * taps + t) * in + i] = file[(o * in + i) * taps + t];
+}
