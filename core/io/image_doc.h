@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside core/io/image.c and png_*.c only.
+#ifndef CORE_IO_IMAGE_DOC_H
+#define CORE_IO_IMAGE_DOC_H
+
+#include "core/io/image.h"
+
+#include <png.h>
+
+// libpng's memory, through core/base/alloc.h.
+png_voidp at_png_alloc(png_structp png, png_alloc_size_t size);
+void at_png_free(png_structp png, png_voidp block);
+
+AT_NODISCARD bool at_png_parse(struct at_log *log, const char *name, const void *bytes, size_t size, int channels,
+                               struct at_image *image);
+
+#endif
