@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the seed inputs tests/fuzz/corpus/<target>/*: small good ones, and the nasty ones of each format."""
+import json
+import struct
+import zlib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent / "corpus"
+DATA = Path(__file__).resolve().parents[1] / "unit" / "data"
+
+
+def put(target, name, data):
+    folder = ROOT / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def st(header, body=b"", length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + body
+
+
+def entry(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def safetensors():
+    a = entry("F32", [2], 0, 8)
+    put("safetensors", "python", (DATA / "python.safetensors").read_bytes())
+    put("safetensors", "f32", st({"__metadata__": {"format": "pt"}, "a": a}, bytes(8)))
+    put("safetensors", "halves", st({"a": entry("F16", [2], 0, 4), "b": entry("BF16", [1, 2], 4, 8)}, b"\xff" * 8))
+    put("safetensors", "f4", st({"a": entry("F4", [2], 0, 1), "b": entry("F6_E2M3", [4], 1, 4)}, bytes(4)))
+    put("safetensors", "scalar_empty", st({"a": entry("F64", [], 0, 8), "b": entry("I8", [0, 3], 8, 8)}, bytes(8)))
+    put("safetensors", "length_max", st({"a": a}, bytes(8), 2**64 - 1))
+    put("safetensors", "length_long", st({"a": a}, bytes(8), 4000))
+    put("safetensors", "hole", st({"a": entry("F32", [2], 4, 12)}, bytes(12)))
+    put("safetensors", "overlap", st({"a": a, "b": a}, bytes(8)))
+    put("safetensors", "backwards", st({"a": entry("U8", [2], 4, 2)}, bytes(4)))
+    put("safetensors", "huge_shape", st({"a": entry("F32", [2**53, 2**11, 0], 0, 0)}))
+    put("safetensors", "float_shape", st({"a": entry("F32", [1e300, -1], 0, 0)}))
+    put("safetensors", "twice", st(b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{}}'))
+    put("safetensors", "nul", st(b'{"a\\u0000":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'))
+    put("safetensors", "short", b"\x02\0\0\0")
+
+
+def text():
+    good = {"a": 1, "bb": "steps", "steps": [1, 2, 3], "seed": {"x": [None, True, 1.5e-3, "\u00e9\u4e00"]}}
+    put("json", "good", json.dumps(good, indent=2))
+    put("json", "escapes", '{"a": "\\ud83d\\ude00\\n\\"\\\\\\/", "bb": "\\ud800"}')
+    put("json", "typo", '{"stesp": [1, 2], "Seed": 1, "a": "False"}')
+    put("json", "numbers", "[0, -0, 1e999, -1E-999, 9007199254740993, 0.1, 1" + "0" * 58 + "]")
+    put("json", "bad_numbers", "[01, 1., .5, +1, 1e, 0x10, NaN]")
+    put("json", "deep", "[" * 63 + "]" * 63)
+    put("json", "too_deep", '{"a":' * 1200)
+    put("json", "twice", '{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"a":2}')
+    put("json", "open", '{"a": "b\\')
+    put("json", "trailing", '{"a":1} {"b":2}')
+    put("json", "bom", b'\xef\xbb\xbf{"a":1}')
+    put("json", "bytes", b'{"\xff": "\xed\xa0\x80"}')
+    put("json", "nul", b'{"a":1}\0')
+    row = '{"prompt": "a red kite", "win": "w.png", "lose": "l.png", "regions": [{"box": [0, 0, 1, 1]}]}\n'
+    put("jsonl", "good", row * 3)
+    put("jsonl", "crlf_blank_bom", b"\xef\xbb\xbf" + row.replace("\n", "\r\n\r\n \r\n").encode())
+    put("jsonl", "bad_between", row + "[1]\n{\n7\n" + row.strip())
+    put("jsonl", "types", '{"prompt": 3}\n{"prompt": null}\n{"prompt": {"prompt": "x"}}\n')
+    put("jsonl", "bytes", b'{"prompt": "\xff"}\n\0\n{"prompt": "\\u0000"}\n')
+    put("jsonl", "newlines", "\n" * 50)
+    put("jsonl", "split", '{"prompt":\n"a"}\n')
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width, height, depth, kind, rows, before=b"", interlace=0):
+    head = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlace)
+    body = chunk(b"IHDR", head) + before + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def image():
+    for name in ("rgb.png", "palette.png", "grey16.png", "rgb.jpg", "rgb.bmp", "clear_shrunk.png"):
+        put("image", name, (DATA / name).read_bytes())
+    bomb = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(1 << 20)))
+    put("image", "text_bomb.png", png(1, 1, 8, 0, b"\0\0", bomb))
+    put("image", "itxt_bytes.png", png(1, 1, 8, 0, b"\0\0", chunk(b"iTXt", b"k\0\0\0\0\0\xff\xfe")))
+    put("image", "grey1_clear.png", png(9, 2, 1, 0, b"\0\xaa\x80\0\x55\0", chunk(b"tRNS", b"\0\1")))
+    put("image", "interlaced.png", png(2, 2, 8, 2, b"\0" * 14 + b"\0" * 4, interlace=1))
+    put("image", "huge.png", png(32768, 32768, 8, 6, b"\0"))
+    put("image", "no_palette.png", png(2, 1, 8, 3, b"\0\7\7"))
+    put("image", "filter9.png", png(2, 1, 8, 0, b"\t\1\2"))
+    jpeg = (DATA / "rgb.jpg").read_bytes()
+    put("image", "cut.jpg", jpeg[: len(jpeg) // 2] + b"\xff\xd9")
+    bmp = (DATA / "rgb.bmp").read_bytes()
+    put("image", "huge.bmp", bmp[:18] + struct.pack("<ii", 0x7FFFFFFF, -0x7FFFFFFF) + bmp[26:80])
+
+
+safetensors()
+text()
+image()
