@@ -6,13 +6,10 @@
 #ifdef AT_KERNEL
 #include "core/cpu/kernel.h"
 
-AT_HOST(gaussian_kl_bwd)
+// Inlined, so that the usual 4 channels make a loop of known length. dmoments may lie in the memory of the moments.
+static inline void kl_rows_bwd(const real *dkl, const real *moments, real *dmoments, struct at_share s,
+                               int64_t per_sample, int64_t channels)
 {
-    const real *dkl = k->in[0], *moments = k->in[1];
-    real *dmoments = k->out; // may lie in the memory of the moments
-    int64_t channels = at_shape_last(k->node->shape) / 2, rows = at_shape_rows(k->node->shape);
-    int64_t per_sample = rows / k->node->shape.dim[0];
-    struct at_share s = at_share_of(k, rows);
     for (int64_t r = s.begin; r < s.end; r++) {
         const real *mean = moments + 2 * r * channels, *logvar = mean + channels;
         real *to = dmoments + 2 * r * channels, d = dkl[r / per_sample];
@@ -24,6 +21,17 @@ AT_HOST(gaussian_kl_bwd)
             to[channels + c] = l < -30 || l > 20 ? 0 : g;
         }
     }
+}
+
+AT_HOST(gaussian_kl_bwd)
+{
+    int64_t channels = at_shape_last(k->node->shape) / 2, rows = at_shape_rows(k->node->shape);
+    int64_t per_sample = rows / k->node->shape.dim[0];
+    struct at_share s = at_share_of(k, rows);
+    if (channels == 4)
+        kl_rows_bwd(k->in[0], k->in[1], k->out, s, per_sample, 4);
+    else
+        kl_rows_bwd(k->in[0], k->in[1], k->out, s, per_sample, channels);
 }
 
 #else

@@ -6,23 +6,31 @@
 #ifdef AT_KERNEL
 #include "core/cpu/kernel.h"
 
-AT_HOST(gaussian_sample_bwd)
+// Inlined, so that the usual 4 channels make a loop of known length. dmoments may lie in the memory of the moments.
+static inline void sample_rows_bwd(const real *dz, const real *moments, const real *noise, real *dmoments,
+                                   struct at_share s, int64_t channels)
 {
-    const real *dz = k->in[0], *moments = k->in[1], *noise = k->in[2];
-    real *dmoments = k->out; // may lie in the memory of the moments
-    int64_t channels = at_shape_last(k->node->in[0]->shape);
-    struct at_share s = at_share_of(k, at_shape_rows(k->node->shape));
     for (int64_t r = s.begin; r < s.end; r++) {
         const real *d = dz + r * channels, *e = noise + r * channels, *logvar = moments + (2 * r + 1) * channels;
         real *to = dmoments + 2 * r * channels;
-        memcpy(to, d, (size_t)channels * sizeof(real));
 #pragma omp simd
         for (int64_t c = 0; c < channels; c++) {
             real l = logvar[c], x = l < -30 ? -30 : l > 20 ? 20 : l;
             real g = d[c] * e[c] * (real)0.5 * real_exp((real)0.5 * x);
+            to[c] = d[c];
             to[channels + c] = l < -30 || l > 20 ? 0 : g;
         }
     }
+}
+
+AT_HOST(gaussian_sample_bwd)
+{
+    int64_t channels = at_shape_last(k->node->in[0]->shape);
+    struct at_share s = at_share_of(k, at_shape_rows(k->node->shape));
+    if (channels == 4)
+        sample_rows_bwd(k->in[0], k->in[1], k->in[2], k->out, s, 4);
+    else
+        sample_rows_bwd(k->in[0], k->in[1], k->in[2], k->out, s, channels);
 }
 
 #else

@@ -37,6 +37,27 @@ static void plain(const struct at_kernel *k)
         m[n] = (real)(at_chunks_sum(&chunks, part, n, 1) / (double)chunks.rows);
 }
 
+// {sum of mask (y - target)^2, sum of mask} over rows. Lane c of sum collects channels c, c + LANES, ..
+#define LANES 4
+
+static inline void masked_rows(const real *restrict y, const real *restrict t, const real *restrict mask, int64_t rows,
+                               int64_t channels, double out[2])
+{
+    double sum[LANES] = {0}, weight = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        weight += (double)mask[r];
+        for (int64_t c = 0; c < channels; c += LANES) {
+            int64_t at = r * channels + c, n = channels - c < LANES ? channels - c : LANES;
+            for (int64_t j = 0; j < n; j++) {
+                double d = (double)y[at + j] - (double)t[at + j];
+                sum[j] += (double)mask[r] * d * d;
+            }
+        }
+    }
+    out[0] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    out[1] = weight;
+}
+
 static void masked(const struct at_kernel *k)
 {
     const real *y = k->in[0], *t = k->in[1], *mask = k->in[2];
@@ -47,13 +68,11 @@ static void masked(const struct at_kernel *k)
     struct at_share s = at_share_of(k, chunks.samples * chunks.per_sample);
     for (int64_t i = s.begin; i < s.end; i++) {
         struct at_chunk c = at_chunk_at(&chunks, i);
-        double sum = 0, weight = 0;
-        for (int64_t r = c.sample * chunks.rows + c.begin; r < c.sample * chunks.rows + c.end; r++) {
-            sum += (double)mask[r] * sum_sq(y + r * channels, t + r * channels, channels);
-            weight += (double)mask[r];
-        }
-        part[2 * i] = sum;
-        part[2 * i + 1] = weight;
+        int64_t row = c.sample * chunks.rows + c.begin, at = row * channels;
+        if (channels == 4) // a loop of known length
+            masked_rows(y + at, t + at, mask + row, c.end - c.begin, 4, part + 2 * i);
+        else
+            masked_rows(y + at, t + at, mask + row, c.end - c.begin, channels, part + 2 * i);
     }
     at_team_wait(k);
     s = at_share_of(k, chunks.samples);
