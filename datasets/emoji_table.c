@@ -2,6 +2,7 @@
 #include "datasets/emoji_table.h"
 
 #include "core/base/alloc.h"
+#include "core/base/utf8.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -27,20 +28,6 @@ static char *trim(char *s)
     return s;
 }
 
-static size_t put_utf8(char *out, uint32_t c)
-{
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    int extra = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
-    static const unsigned char lead[] = {0, 0xc0, 0xe0, 0xf0};
-    out[0] = (char)(lead[extra] | (c >> (6 * extra)));
-    for (int i = 1; i <= extra; i++)
-        out[i] = (char)(0x80 | ((c >> (6 * (extra - i))) & 0x3f));
-    return (size_t)extra + 1;
-}
-
 // "1F1E6 1F1E8" -> UTF-8. Returns false when the text is not a list of code points.
 static bool parse_points(const char *text, char *out, size_t room)
 {
@@ -50,7 +37,7 @@ static bool parse_points(const char *text, char *out, size_t room)
         unsigned long c = strtoul(text, &end, 16);
         if (end == text || c == 0 || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) || n + 5 > room)
             return false;
-        n += put_utf8(out + n, (uint32_t)c);
+        n += at_utf8_put(out + n, (uint32_t)c);
         for (text = end; *text == ' ';)
             text++;
     }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/base/alloc.h"
 #include "core/base/arena.h"
+#include "core/io/file.h"
+#include "core/io/json.h"
 #include "datasets/emoji.h"
 #include "datasets/emoji_table.h"
+#include "datasets/imagefolder.h"
 #include "tests/harness.h"
 
 #include <stdlib.h>
@@ -170,6 +173,29 @@ static void samples_depend_on_seed_and_index_alone(void)
     AT_CHECK_NEAR(white / 2000, 0.7, 0.05);
 }
 
+static void exports_are_an_imagefolder(void)
+{
+    char dir[] = "/tmp/attune-emoji-XXXXXX", path[64];
+    struct at_imagefolder folder;
+    struct at_json_doc *names = NULL;
+    AT_CHECK(mkdtemp(dir) && at_emoji_export(NULL, set, &(struct at_emoji_export){dir, 5, 16, 3}));
+    if (AT_CHECK(at_imagefolder_read(NULL, dir, &(struct at_imagefolder_params){0}, &folder))) {
+        AT_CHECK_INT(folder.count, 5);
+        AT_CHECK_STR(folder.rows[4].text, set->items[4].caption);
+    }
+    at_imagefolder_finish(&folder);
+    snprintf(path, sizeof(path), "%s/names.json", dir);
+    names = at_json_load(NULL, path);
+    if (AT_CHECK(names)) {
+        size_t train = at_json_count(at_json_get(at_json_root(names), "train"));
+        AT_CHECK_INT(train + at_json_count(at_json_get(at_json_root(names), "held_out")), set->count);
+    }
+    at_json_destroy(&names);
+    AT_CHECK(!at_emoji_export(&quiet, set, &(struct at_emoji_export){dir, 5, 16, 3}) && strstr(last, "not empty"));
+    AT_CHECK(!at_emoji_export(&quiet, set, &(struct at_emoji_export){dir, 5, 4, 3}) && strstr(last, "size 4"));
+    AT_CHECK(at_path_remove(NULL, dir));
+}
+
 int main(void)
 {
     AT_RUN(captions_are_plain_words);
@@ -184,6 +210,7 @@ int main(void)
     AT_RUN(selection_is_distinct_and_split);
     AT_RUN(drawings_are_centred_coloured_and_clipped);
     AT_RUN(samples_depend_on_seed_and_index_alone);
+    AT_RUN(exports_are_an_imagefolder);
     AT_RUN(allocation_faults_are_reported);
     at_emoji_close(&set);
     AT_CHECK(!set);
