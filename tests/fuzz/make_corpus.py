@@ -68,6 +68,18 @@ def text():
     put("jsonl", "split", '{"prompt":\n"a"}\n')
 
 
+def pairs():
+    pair = {"prompt": "a red kite", "win": "w.png", "lose": "l.png"}
+    pick = {"caption": "a kite", "jpg_0": "a.jpg", "jpg_1": "/b.jpg", "label_0": 0, "label_1": 1}
+    labels = [dict(pair, label=x) for x in (1, 0, 0.5)]
+    put("pairs", "good", "\n".join(json.dumps(x) for x in [pair, pick, dict(pair, mask="m.png")] + labels))
+    put("pairs", "ties", json.dumps(labels[2]) + "\n")
+    bad = [dict(pair, label=x) for x in ("1", 2, None, True, -0.5)] + [dict(pair, lose="w.png"), dict(pair, mask=3)]
+    put("pairs", "bad", "\n".join(json.dumps(x) for x in bad))
+    put("pairs", "typo", '{"prompt": "x", "win": "w.png", "loose": "l.png"}\n{"jpg_1": "x"}\n')
+    put("pairs", "many", '{"win": 1}\n' * 40)
+
+
 def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -97,4 +109,5 @@ def image():
 
 safetensors()
 text()
+pairs()
 image()
