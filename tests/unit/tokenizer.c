@@ -306,6 +306,31 @@ static void the_cut_is_where_the_lost_text_begins(void)
     at_clip_tokenizer_destroy(&t);
 }
 
+// Among equal merges the leftmost goes first; among special tokens at one place the longest wins.
+static void ties_break_as_they_must(void)
+{
+    static const char vocab[] =
+        "{\"a\":0,\"a</w>\":1,\"aa\":2,\"<\":3,\"<</w>\":4,\"<|startoftext|>\":5,\"<|endoftext|>\":6}";
+    static const char merges[] = "a a\n",
+                      config[] = "{\"added_tokens_decoder\":{\"7\":{\"content\":\"<a\",\"normalized\":false},"
+                                 "\"8\":{\"content\":\"<aa\",\"normalized\":false},"
+                                 "\"9\":{\"content\":\"<\",\"normalized\":false}}}";
+    struct at_clip_files files = {.vocab = {vocab, sizeof(vocab) - 1},
+                                  .merges = {merges, sizeof(merges) - 1},
+                                  .config = {config, sizeof(config) - 1}};
+    struct at_clip_tokenizer *t = at_clip_tokenizer_create_from_memory(&files, &silent);
+    struct at_clip_encoding e;
+    int32_t ids[9];
+    static const int32_t want[9] = {5, 2, 0, 1, 8, 1, 9, 7, 6};
+    if (!AT_CHECK(t != NULL))
+        return;
+    AT_CHECK_INT(at_clip_tokenizer_size(t), 10);
+    AT_CHECK(at_clip_tokenizer_encode(t, "aaaa <aaa <<a", 13, ids, 9, &e));
+    for (int i = 0; i < 9; i++)
+        AT_CHECK_INT(ids[i], want[i]);
+    at_clip_tokenizer_destroy(&t);
+}
+
 static void invalid_bytes_are_replacement_characters(void)
 {
     struct at_clip_tokenizer *t = small_tokenizer();
@@ -397,6 +422,7 @@ int main(void)
     AT_RUN(folders_load_with_either_kind_of_file);
     AT_RUN(the_real_vocabulary_matches);
     AT_RUN(the_cut_is_where_the_lost_text_begins);
+    AT_RUN(ties_break_as_they_must);
     AT_RUN(invalid_bytes_are_replacement_characters);
     AT_RUN(long_text_is_slow_but_bounded);
     AT_RUN(bad_files_are_named);
