@@ -43,6 +43,20 @@ def safetensors():
     put("safetensors", "short", b"\x02\0\0\0")
 
 
+def tokenizer():
+    vocab = {"a": 0, "b</w>": 1, "ab</w>": 2, "<|startoftext|>": 4, "<|endoftext|>": 5}
+    model = {"end_of_word_suffix": "</w>", "vocab": vocab, "merges": [["a", "b</w>"], "a b</w>"]}
+    saved = {"added_tokens": [{"id": 2, "content": "a", "normalized": False}], "model": model}
+    config = {"model_max_length": 9, "pad_token": {"content": "a"}}
+    split = lambda *parts: "\x1e".join(parts)
+    put("tokenizer", "text", b"Tab!! <|endoftext|>\xff\xe2\x98\x83 \xea\xb0\x80e\xcc\x81 DON'T 8k")
+    put("tokenizer", "files", split("F" + json.dumps(vocab), "a b</w>\n", json.dumps(config), '{"pad_token":"a"}', "ab AB abab"))
+    put("tokenizer", "saved", split("J" + json.dumps(saved), "", "{}", "{}", "ab"))
+    put("tokenizer", "refused", split('F{"a":0}', "a a", "{}", "{}", "a"))
+    put("tokenizer", "huge_id", split('F{"a":16777217}', "", "{}", "{}", "a"))
+    put("tokenizer", "decoder", split("F" + json.dumps(vocab), "", '{"added_tokens_decoder":{"7":{"content":"b"}}}', "{}", "Bab"))
+
+
 def text():
     good = {"a": 1, "bb": "steps", "steps": [1, 2, 3], "seed": {"x": [None, True, 1.5e-3, "\u00e9\u4e00"]}}
     put("json", "good", json.dumps(good, indent=2))
@@ -111,3 +125,4 @@ safetensors()
 text()
 pairs()
 image()
+tokenizer()

@@ -3,6 +3,7 @@
 // vocabulary. Else: vocab, merges, config, special tokens, text, divided by the byte 0x1e; 'J' takes the first as
 // tokenizer.json.
 #include "core/text/clip_tokenizer.h"
+#include "tests/fuzz/target.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,6 @@ static void quiet(void *priv, enum at_level level, const char *text)
     (void)level;
     (void)text;
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -33,6 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct at_clip_files files = {.merges = part[1], .config = part[2], .specials = part[3]};
     *(data[0] == 'J' ? &files.tokenizer : &files.vocab) = part[0];
     struct at_clip_tokenizer *t = at_clip_tokenizer_create_from_memory(&files, &log);
+    if (!t != (log.error != AT_ERROR_NONE))
+        abort(); // a failure without a word, or the other way round
     struct at_clip_encoding e;
     int32_t ids[77];
     if (t && at_clip_tokenizer_encode(t, part[4].data ? part[4].data : "", part[4].bytes, ids, 77, &e)) {
