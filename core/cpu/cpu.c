@@ -261,6 +261,7 @@ struct at_device *at_cpu_open(const struct at_cpu_params *p, struct at_log *log)
     cpu->dev = (struct at_device){
         .api = &api, .log = log, .kind = p->oracle ? "oracle" : "cpu", .real_size = p->oracle ? 8 : 4};
     cpu->threads = p->threads > 0 ? p->threads : available_cores();
+    cpu->dev.workers = cpu->threads; // a plan run inside an OpenMP team has one thread: nested teams are off
     processor_name(cpu->dev.name);
     if (p->oracle) {
         cpu->kernels = kernels_f64;

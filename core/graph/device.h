@@ -7,7 +7,8 @@
 //     at_exec_run(exec, 0);
 //     at_exec_read(exec, y, out);
 //
-// Host data are float or int32_t, whatever the device computes in. One thread uses a device at a time.
+// Host data are float or int32_t, whatever the device computes in. One thread uses a device at a time,
+// but for at_exec_write, _run and _read on different plans from at most `workers` threads.
 #ifndef CORE_GRAPH_DEVICE_H
 #define CORE_GRAPH_DEVICE_H
 
@@ -24,6 +25,7 @@ struct at_device {
     char name[128];   // of the hardware
     size_t real_size; // 4 or 8
     size_t max_chunk; // largest allocation; 0: no limit
+    int workers;      // plans that may run at the same time, each from a thread of its own (in an OpenMP team)
     size_t allocated, peak; // bytes now and at most
 };
 

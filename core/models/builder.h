@@ -26,6 +26,7 @@ struct at_builder {
     struct at_params *params;
     const struct at_adapter *adapters;
     int adapter_count;
+    int replica; // whose gradients the graph adds to
     char scope[AT_SCOPE_TEXT];
     int length;
 };

@@ -25,7 +25,8 @@ void at_params_destroy(struct at_params **params)
     if (!p)
         return;
     at_store_destroy(&p->store);
-    at_store_destroy(&p->grad);
+    for (int r = 0; r < AT_REPLICAS; r++)
+        at_store_destroy(&p->grad[r]);
     for (int i = 0; i < p->count; i++)
         at_free(p->list[i].name);
     at_free(p->list);
@@ -110,12 +111,13 @@ const struct at_param *at_params_declare(struct at_params *p, const char *name, 
     return &p->list[p->count - 1];
 }
 
-bool at_params_allocate(struct at_params *p, struct at_device *dev, bool trainable)
+bool at_params_allocate(struct at_params *p, struct at_device *dev, int replicas)
 {
     p->store = at_store_create(dev, p->total, p->log);
-    if (p->store && trainable)
-        p->grad = at_store_create(dev, p->total, p->log);
-    return p->store && (!trainable || p->grad);
+    bool ok = p->store;
+    for (int r = 0; ok && r < replicas; r++)
+        ok = (p->grad[r] = at_store_create(dev, p->total, p->log));
+    return ok;
 }
 
 static void draw(const struct at_param *p, int position, uint64_t seed, float *out)

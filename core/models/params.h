@@ -20,6 +20,8 @@ struct at_init {
     float scale; // half width of the uniform, deviation of the normal
 };
 
+#define AT_REPLICAS 64 // graphs that share weights and run at the same time, each with gradients of its own
+
 struct at_param {
     char *name;
     struct at_shape shape; // in memory
@@ -34,7 +36,7 @@ struct at_params {
     int count;
     int64_t total;          // reals, offsets aligned to 64
     struct at_store *store; // the values
-    struct at_store *grad;  // their gradients; NULL: frozen
+    struct at_store *grad[AT_REPLICAS]; // their gradients, one vector a replica; NULL: frozen
     size_t capacity;
     int *index; // hash table over the names: position + 1, 0 = free
     int buckets;
@@ -50,9 +52,9 @@ const struct at_param *at_params_declare(struct at_params *p, const char *name, 
 // NULL if there is none.
 const struct at_param *at_params_find(const struct at_params *p, const char *name);
 
-// Gives all declared parameters memory on a device, zeroed; with gradients if `trainable`. dev NULL: sizes only.
-// Leaves of graphs built before do not see it: build the graph again.
-AT_NODISCARD bool at_params_allocate(struct at_params *p, struct at_device *dev, bool trainable);
+// Gives all declared parameters memory on a device, zeroed, and gradients for so many replicas (0: frozen). dev NULL:
+// sizes only. Leaves of graphs built before do not see it: build the graph again.
+AT_NODISCARD bool at_params_allocate(struct at_params *p, struct at_device *dev, int replicas);
 // Fills in initial values: a function of (seed, position, init).
 AT_NODISCARD bool at_params_init(struct at_params *p, uint64_t seed);
 // Reads every parameter from the file under `prefix` + name. Missing, mis-shaped and unexpected names are listed and are

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// AdamW over whole parameter sets, with gradient clipping by global norm and an optional moving average.
+#ifndef CORE_OPTIM_OPTIMIZER_H
+#define CORE_OPTIM_OPTIMIZER_H
+
+#include "core/models/params.h"
+
+#define AT_OPTIMIZER_SETS 4
+
+struct at_optimizer_params {
+    double beta1, beta2, eps, weight_decay; // as torch.optim.AdamW
+    double clip;                            // largest global gradient norm; 0: no clipping
+    double ema;                             // decay of the moving average of the weights; 0: none
+};
+
+struct at_optimizer;
+
+// For trainable, allocated sets; they must outlive it. Moments start at zero, averages at the weights.
+struct at_optimizer *at_optimizer_create(struct at_params *const *sets, int count,
+                                         const struct at_optimizer_params *params, struct at_log *log);
+void at_optimizer_destroy(struct at_optimizer **o);
+
+// One step. Sums the gradients of all replicas, times `scale` (1 / accumulated batches), clips, updates the weights and
+// zeroes the gradients. *norm (may be NULL) is the norm before clipping. Gradients that are not finite fail, and leave
+// the weights as they were. `step` counts from 1.
+AT_NODISCARD bool at_optimizer_step(struct at_optimizer *o, int64_t step, double lr, double scale, double *norm);
+
+// The vectors that a resumed run needs besides the weights: moments (2 x total) and, with an average, the average.
+// `set` is the set's index. NULL: none.
+struct at_store *at_optimizer_moments(struct at_optimizer *o, int set);
+struct at_store *at_optimizer_average(struct at_optimizer *o, int set);
+
+#endif
