@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// LoRA adapters of the denoiser as files: diffusers' pytorch_lora_weights.safetensors with keys
+// unet.<layer>.lora_A.weight (rank,in) and .lora_B.weight (out,rank), rank and alpha in lora_adapter_metadata.
+#ifndef PIPELINES_LORA_H
+#define PIPELINES_LORA_H
+
+#include "pipelines/model.h"
+
+struct at_lora {
+    struct at_adapter adapter;
+    struct at_params *params;
+    char **targets; // NULL at the end; adapter.targets points here
+};
+
+struct at_lora_params {
+    const char *const *targets; // layer names or their ends, NULL at the end; NULL: to_q to_k to_v to_out.0
+    int rank;                   // 0: 8
+    float alpha;                // 0: the rank
+    int replicas;               // gradients; 0: frozen
+    uint64_t seed;
+};
+
+// A fresh adapter for the model's denoiser: A uniform, B zero. NULL if no layer matches a target (it lists names).
+struct at_lora *at_lora_create(struct at_model *m, const struct at_lora_params *params);
+// From a file; `strength` multiplies it. Keys that fit no layer, missing halves and wrong shapes are errors, by name.
+struct at_lora *at_lora_open(struct at_model *m, const char *path, float strength);
+// Replaces the file. `values` in memory layout, NULL: as they are on the device.
+AT_NODISCARD bool at_lora_save(const struct at_lora *lora, const char *path, const float *values);
+void at_lora_destroy(struct at_lora **lora);
+
+#endif

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model folder in the diffusers layout: tokenizer, text encoder, denoiser, autoencoder, noise schedule.
+//
+//     struct at_model *m = at_model_open(dev, &(struct at_model_params){.path = "model"}, log);
+//     at_model_embed(m, prompts, 2, hidden);            // text to (2,L,D)
+//     ... a denoiser (denoiser.h), a sampler (sample.h) ...
+//     at_model_decode(m, latents, 2, 8, 8, pixels);     // latents to images
+#ifndef PIPELINES_MODEL_H
+#define PIPELINES_MODEL_H
+
+#include "core/diffusion/schedule.h"
+#include "core/models/clip.h"
+#include "core/models/unet.h"
+#include "core/models/vae.h"
+#include "core/text/clip_tokenizer.h"
+
+enum at_part {
+    AT_PART_TEXT = 1, // tokenizer and text encoder
+    AT_PART_UNET = 2,
+    AT_PART_VAE = 4,
+};
+
+struct at_model_params {
+    const char *path;   // NULL: the embedded model
+    unsigned parts;     // bits of enum at_part; 0: all
+    unsigned trainable; // parts that collect gradients
+    int replicas;       // of the gradients; 0: one
+    bool untrained;     // initial weights from `seed` instead of reading files (the configs are still read)
+    unsigned fresh;     // parts for which `untrained` holds; 0: all
+    uint64_t seed;
+};
+
+struct at_model {
+    struct at_log *log;
+    struct at_device *dev;
+    char *path;
+    struct at_clip_tokenizer *tokenizer;
+    struct at_clip_config clip;
+    struct at_unet_config unet;
+    struct at_vae_config vae;
+    struct at_schedule *schedule;
+    struct at_params *text_params, *unet_params, *vae_params; // NULL for parts not asked for
+    struct at_model_stages *stages;                           // compiled graphs, by use
+};
+
+// The embedded model's folder: $ATTUNE_DATA/model, beside the program or in its share folder. Free with at_free; NULL
+// (logged) if it is nowhere.
+char *at_model_embedded_path(struct at_log *log);
+
+struct at_model *at_model_open(struct at_device *dev, const struct at_model_params *params, struct at_log *log);
+void at_model_destroy(struct at_model **model);
+
+// Tokens a prompt is padded to: L.
+int at_model_tokens(const struct at_model *m);
+// The ids of one prompt, L of them. A prompt that is cut is warned about with the part that was lost.
+AT_NODISCARD bool at_model_tokenize(const struct at_model *m, const char *prompt, int32_t *ids);
+// Hidden states of n prompts into (n,L,width).
+AT_NODISCARD bool at_model_embed(struct at_model *m, const char *const *prompts, int n, float *hidden);
+
+// Images (n,H,W,3) in -1 .. 1 to moments (n,h,w,2C) and back from scaled latents (n,h,w,C).
+AT_NODISCARD bool at_model_encode(struct at_model *m, const float *images, int n, int height, int width, float *moments);
+AT_NODISCARD bool at_model_decode(struct at_model *m, const float *latents, int n, int h, int w, float *images);
+// A scaled latent from moments (h,w,2C) of `pixels` = h * w: mean + deviation * noise (NULL: the mean).
+void at_model_latent(const struct at_model *m, const float *moments, const float *noise, int64_t pixels, float *latent);
+
+#endif

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Images from prompts: DDIM with classifier-free guidance.
+#ifndef PIPELINES_SAMPLE_H
+#define PIPELINES_SAMPLE_H
+
+#include "core/io/image.h"
+#include "pipelines/lora.h"
+#include "pipelines/model.h"
+
+// One image to make.
+struct at_sample_item {
+    const char *prompt, *negative; // negative NULL: ""
+    uint64_t seed;
+};
+
+struct at_sample_params {
+    const struct at_sample_item *items;
+    int count;
+    int steps;         // 0: 25
+    double cfg;        // guidance scale; 1: none. y = y(negative) + cfg (y(prompt) - y(negative))
+    double eta;        // 0: deterministic DDIM
+    int width, height; // in pixels; 0: the model's own size
+    int batch;         // images at once; 0: chosen
+    struct at_lora *const *loras;
+    int lora_count;
+    // Called after every step with the work done so far, 0 .. 1; false stops with AT_ERROR_INTERRUPTED. May be NULL.
+    bool (*progress)(void *priv, double done);
+    void *priv;
+};
+
+// The images as pixels (count,height,width,3) in 0 .. 1 into `out`, and the final scaled latents into `latents`
+// (NULL: not wanted). The noise of an item depends on its seed alone.
+AT_NODISCARD bool at_sample(struct at_model *m, const struct at_sample_params *params, float *out, float *latents);
+// The size of a sample in pixels and in latents, after defaults; false if the model cannot do it.
+AT_NODISCARD bool at_sample_size(const struct at_model *m, const struct at_sample_params *params, int *width,
+                                 int *height);
+// Pixels in 0 .. 1 to an 8-bit image, rounded.
+struct at_image *at_sample_image(const float *pixels, int width, int height, struct at_log *log);
+
+#endif
