@@ -40,21 +40,42 @@ static bool is_png(const void *bytes, size_t size)
     return size >= 8 && memcmp(bytes, "\x89PNG\r\n\x1a\n", 8) == 0;
 }
 
-// Whether a JPEG has its end marker. stb_image makes up the rest of one that was cut short, which would go unnoticed.
-static bool jpeg_is_whole(const uint8_t *p, size_t size)
+// Whether the Huffman tables of a DHT segment, from its length field on, have at most the 256 codes there can be:
+// stb_image 2.27 writes beyond its tables otherwise.
+static bool tables_fit(const uint8_t *p, size_t size)
+{
+    if (size < 2)
+        return true;
+    size_t end = (size_t)p[0] << 8 | p[1];
+    for (size_t at = 2; at < end && at < size;) {
+        size_t codes = 0;
+        for (size_t i = at + 1; i < at + 17 && i < size; i++)
+            codes += p[i];
+        if (codes > 256)
+            return false;
+        at += 17 + codes;
+    }
+    return true;
+}
+
+// Whether a JPEG has its end marker and tables that fit. stb_image makes up the rest of one that was cut short, which
+// would go unnoticed.
+static bool jpeg_is_sound(const uint8_t *p, size_t size)
 {
     size_t at = 2;
+    bool ended = false;
     while (size - at >= 4 && p[at] == 0xff && p[at + 1] != 0xda) { // segments before the first scan, by length
-        size_t length = p[at + 1] == 0xff ? 0 : (size_t)p[at + 2] << 8 | p[at + 3];
-        size_t step = p[at + 1] == 0xff ? 1 : length + 2;
-        if (step > size - at)
+        size_t step = p[at + 1] == 0xff ? 1 : 2 + ((size_t)p[at + 2] << 8 | p[at + 3]);
+        if (step > size - at || (p[at + 1] == 0xc4 && !tables_fit(p + at + 2, size - at - 2)))
             return false;
         at += step;
     }
-    for (; size - at >= 2; at++)
-        if (p[at] == 0xff && p[at + 1] == 0xd9)
-            return true;
-    return false;
+    for (; size - at >= 2; at++) { // in a scan's data no 0xff precedes these bytes
+        ended = ended || (p[at] == 0xff && p[at + 1] == 0xd9);
+        if (p[at] == 0xff && p[at + 1] == 0xc4 && !tables_fit(p + at + 2, size - at - 2))
+            return false;
+    }
+    return ended;
 }
 
 static uint32_t little_endian(const uint8_t *p, int n)
@@ -75,21 +96,39 @@ static bool bmp_is_whole(const uint8_t *p, size_t size, int width, int height)
     return little_endian(p + 10, 4) + row * (uint64_t)height <= size;
 }
 
+// Exactly these: stb_image takes other beginnings for a JPEG too, which jpeg_is_sound does not follow.
+static bool is_jpeg(const void *bytes, size_t size)
+{
+    return size >= 3 && memcmp(bytes, "\xff\xd8\xff", 3) == 0;
+}
+
+static bool is_bmp(const void *bytes, size_t size)
+{
+    return size >= 2 && memcmp(bytes, "BM", 2) == 0;
+}
+
+static bool fail_cut(struct at_log *log, const char *name)
+{
+    return at_fail(log, AT_ERROR_INPUT, "%s: the picture is cut short or damaged; copy or download it again", name);
+}
+
 static bool parse_other(struct at_log *log, const char *name, const void *bytes, size_t size, int channels,
                         struct at_image *image)
 {
     int width, height, have;
-    if (size > INT_MAX || !stbi_info_from_memory(bytes, (int)size, &width, &height, &have))
-        return at_fail(log, AT_ERROR_INPUT,
-                       "%s: not a PNG, JPEG or BMP picture that can be read (%s); convert it to PNG", name,
-                       size > INT_MAX ? "too large" : stbi_failure_reason());
+    bool jpeg = is_jpeg(bytes, size);
+    if (jpeg && !jpeg_is_sound(bytes, size)) // before stb sees a byte of it
+        return fail_cut(log, name);
+    if (size > INT_MAX || (!jpeg && !is_bmp(bytes, size)))
+        return at_fail(log, AT_ERROR_INPUT, "%s: not a PNG, JPEG or BMP picture; convert it to PNG", name);
+    if (!stbi_info_from_memory(bytes, (int)size, &width, &height, &have))
+        return at_fail(log, AT_ERROR_INPUT, "%s: this kind of picture cannot be read (%s); convert it to PNG", name,
+                       stbi_failure_reason());
     if (width < 1 || height < 1 || (int64_t)width * height > AT_IMAGE_MAX_PIXELS)
         return at_fail(log, AT_ERROR_INPUT, "%s: %d x %d pixels; at most %d are accepted", name, width, height,
                        AT_IMAGE_MAX_PIXELS);
-    const uint8_t *head = bytes;
-    bool bmp = head[0] == 'B';
-    if (!(bmp ? bmp_is_whole(head, size, width, height) : jpeg_is_whole(head, size)))
-        return at_fail(log, AT_ERROR_INPUT, "%s: the picture is cut short; copy or download it again", name);
+    if (!jpeg && !bmp_is_whole(bytes, size, width, height))
+        return fail_cut(log, name);
     if (channels == 0)
         channels = have == 2 || have == 4 ? 4 : 3;
     uint8_t *pixels = stbi_load_from_memory(bytes, (int)size, &width, &height, &have, channels);
@@ -138,12 +177,14 @@ bool at_image_read_size(struct at_log *log, const char *path, int *width, int *h
     if (is_png(map.data, map.size) && map.size >= 24) {
         *width = big_endian(map.data + 16);
         *height = big_endian(map.data + 20);
-    } else if (map.size <= INT_MAX && !stbi_info_from_memory(map.data, (int)map.size, width, height, &have)) {
-        *width = *height = 0;
+    } else if (map.size <= INT_MAX &&
+               (is_bmp(map.data, map.size) || (is_jpeg(map.data, map.size) && jpeg_is_sound(map.data, map.size)))) {
+        if (!stbi_info_from_memory(map.data, (int)map.size, width, height, &have))
+            *width = *height = 0;
     }
     at_file_unmap(&map);
     if (*width < 1 || *height < 1)
-        return at_fail(log, AT_ERROR_INPUT, "%s: not a PNG, JPEG or BMP picture; convert it to PNG", path);
+        return at_fail(log, AT_ERROR_INPUT, "%s: not a PNG, JPEG or BMP picture, or damaged; convert it to PNG", path);
     return true;
 }
 

@@ -117,6 +117,9 @@ def image():
     put("image", "filter9.png", png(2, 1, 8, 0, b"\t\1\2"))
     jpeg = (DATA / "rgb.jpg").read_bytes()
     put("image", "cut.jpg", jpeg[: len(jpeg) // 2] + b"\xff\xd9")
+    table = b"\xff\xc4\x07\xd3\x13" + b"\0" * 8 + b"\xff" * 8  # 2040 codes, where 256 is all there can be
+    put("image", "codes.jpg", jpeg[:2] + table + bytes(2040) + jpeg[2:])
+    put("image", "fill_first.jpg", b"\xff" + jpeg[:2] + table + bytes(2040) + jpeg[2:])
     bmp = (DATA / "rgb.bmp").read_bytes()
     put("image", "huge.bmp", bmp[:18] + struct.pack("<ii", 0x7FFFFFFF, -0x7FFFFFFF) + bmp[26:80])
 
