@@ -17,6 +17,13 @@ AT_HOST(accumulate)
 }
 
 #else
+#include "core/ops/lowering.h"
+
+static bool lower(struct at_lower *l)
+{
+    return at_lower_elementwise(
+        l, &(struct at_lower_map){AT_MAP_ADD, .a = l->in[0], .b = l->in[1], .y = l->out, .n = at_lower_count(l->node->shape)});
+}
 
 static struct at_cost cost(const struct at_node *n)
 {
@@ -35,6 +42,7 @@ const struct at_op at_op_accumulate = {
     .required = 2,
     .infer = at_infer_equal,
     .backward = AT_NO_BACKWARD,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .updates = true,

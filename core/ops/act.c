@@ -27,6 +27,7 @@ AT_HOST(act)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -39,6 +40,12 @@ static bool infer(struct at_node *n, char *why, size_t size)
 static void backward(struct at_backward *b)
 {
     b->dx[0] = at_act_bwd(b->g, b->dy, b->in[0], b->node->attr.i[0]);
+}
+
+static bool lower(struct at_lower *l)
+{
+    return at_lower_elementwise(
+        l, &(struct at_lower_map){AT_MAP_ACT, .act = l->node->attr.i[0], .a = l->in[0], .y = l->out, .n = at_lower_count(l->node->shape)});
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -59,6 +66,7 @@ const struct at_op at_op_act = {
     .required = 1,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 1,

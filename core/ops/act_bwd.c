@@ -33,6 +33,13 @@ AT_HOST(act_bwd)
 }
 
 #else
+#include "core/ops/lowering.h"
+
+static bool lower(struct at_lower *l)
+{
+    return at_lower_elementwise(
+        l, &(struct at_lower_map){AT_MAP_ACT_BWD, .act = l->node->attr.i[0], .a = l->in[0], .b = l->in[1], .y = l->out, .n = at_lower_count(l->node->shape)});
+}
 
 static struct at_cost cost(const struct at_node *n)
 {
@@ -51,6 +58,7 @@ const struct at_op at_op_act_bwd = {
     .required = 2,
     .infer = at_infer_equal,
     .backward = AT_NO_BACKWARD,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 3,

@@ -17,11 +17,18 @@ AT_HOST(add)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static void backward(struct at_backward *b)
 {
     b->dx[0] = b->dy;
     b->dx[1] = b->dy;
+}
+
+static bool lower(struct at_lower *l)
+{
+    return at_lower_elementwise(
+        l, &(struct at_lower_map){AT_MAP_ADD, .a = l->in[0], .b = l->in[1], .y = l->out, .n = at_lower_count(l->node->shape)});
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -41,6 +48,7 @@ const struct at_op at_op_add = {
     .required = 2,
     .infer = at_infer_equal,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 3,

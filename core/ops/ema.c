@@ -17,6 +17,7 @@ AT_HOST(ema)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -25,6 +26,12 @@ static bool infer(struct at_node *n, char *why, size_t size)
     if (at_shape_count(n->in[2]->shape) != 1)
         return at_infer_fail(why, size, "scalars must be (1): decay");
     return at_infer_same(n, why, size);
+}
+
+static bool lower(struct at_lower *l)
+{
+    return at_lower_elementwise(
+        l, &(struct at_lower_map){AT_MAP_LERP, .a = l->in[0], .b = l->in[1], .scalars = l->in[2], .y = l->out, .n = at_lower_count(l->node->shape)});
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -44,6 +51,7 @@ const struct at_op at_op_ema = {
     .required = 3,
     .infer = infer,
     .backward = AT_NO_BACKWARD,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .constant = 7,

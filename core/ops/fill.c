@@ -15,6 +15,13 @@ AT_HOST(fill)
 }
 
 #else
+#include "core/ops/lowering.h"
+
+static bool lower(struct at_lower *l)
+{
+    return at_lower_elementwise(
+        l, &(struct at_lower_map){AT_MAP_FILL, .p = l->node->attr.f[0], .y = l->out, .n = at_lower_count(l->node->shape)});
+}
 
 static struct at_cost cost(const struct at_node *n)
 {
@@ -33,6 +40,7 @@ const struct at_op at_op_fill = {
     .required = 1,
     .infer = at_infer_same,
     .backward = AT_NO_BACKWARD,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .constant = 1,

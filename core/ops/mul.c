@@ -17,6 +17,7 @@ AT_HOST(mul)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static void backward(struct at_backward *b)
 {
@@ -24,6 +25,12 @@ static void backward(struct at_backward *b)
         b->dx[0] = at_mul(b->g, b->dy, b->in[1]);
     if (b->need[1])
         b->dx[1] = at_mul(b->g, b->dy, b->in[0]);
+}
+
+static bool lower(struct at_lower *l)
+{
+    return at_lower_elementwise(
+        l, &(struct at_lower_map){AT_MAP_MUL, .a = l->in[0], .b = l->in[1], .y = l->out, .n = at_lower_count(l->node->shape)});
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -43,6 +50,7 @@ const struct at_op at_op_mul = {
     .required = 2,
     .infer = at_infer_equal,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 3,

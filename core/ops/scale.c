@@ -18,10 +18,17 @@ AT_HOST(scale)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static void backward(struct at_backward *b)
 {
     b->dx[0] = at_scale(b->g, b->dy, b->node->attr.f[0], 0);
+}
+
+static bool lower(struct at_lower *l)
+{
+    return at_lower_elementwise(
+        l, &(struct at_lower_map){AT_MAP_SCALE, .a = l->in[0], .p = l->node->attr.f[0], .q = l->node->attr.f[1], .y = l->out, .n = at_lower_count(l->node->shape)});
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -41,6 +48,7 @@ const struct at_op at_op_scale = {
     .required = 1,
     .infer = at_infer_same,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 1,

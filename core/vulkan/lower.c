@@ -21,11 +21,13 @@ bool at_lower_dispatch(struct at_lower *l, const struct at_lower_dispatch_params
         struct at_cost cost = l->node->op->cost(l->node);
         d.flops = cost.flops + 8 * cost.bytes;
     }
+    l->dispatches++;
     return at_vk_dispatch(l->commands, &d);
 }
 
 void at_lower_barrier(struct at_lower *l)
 {
+    l->barriers++;
     at_vk_barrier(l->commands);
 }
 
@@ -38,6 +40,12 @@ uint64_t at_lower_groups(uint64_t n, uint64_t each)
 {
     uint64_t groups = (n + each - 1) / each;
     return groups ? groups : 1;
+}
+
+uint64_t at_lower_line(const struct at_lower *l, uint64_t n, uint32_t each)
+{
+    uint64_t groups = at_lower_groups(n, (uint64_t)each * at_lower_workgroup(l, 256));
+    return l->cpu && groups > 64 ? 64 : groups; // a software device has few cores: long strides cost it less
 }
 
 uint32_t at_lower_count(struct at_shape s)

@@ -30,6 +30,7 @@ struct at_lower {
     struct at_log *log;
     struct at_vk_device *dev;
     struct at_vk_commands *commands; // of at_lower_dispatch and at_lower_barrier
+    int dispatches, barriers;        // of the node so far
 };
 
 struct at_lower_dispatch_params {
@@ -52,6 +53,8 @@ void at_lower_barrier(struct at_lower *l);
 uint32_t at_lower_workgroup(const struct at_lower *l, uint32_t want);
 // Workgroups for n items, `each` of them a workgroup; at least 1.
 uint64_t at_lower_groups(uint64_t n, uint64_t each);
+// Workgroups of 256 for an elementwise kernel that strides over n elements, `each` of them an invocation at a time.
+uint64_t at_lower_line(const struct at_lower *l, uint64_t n, uint32_t each);
 // Elements of a tensor.
 uint32_t at_lower_count(struct at_shape s);
 // Whether an address can be read four elements at a time.

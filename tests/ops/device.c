@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/ops/device.h"
 
+#include "core/base/alloc.h"
 #include "core/cpu/cpu.h"
+#include "core/vulkan/device.h"
+#include "core/vulkan/executor.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool processor_has(const char *isa)
@@ -37,13 +41,36 @@ static int open_cpus(struct ops_target targets[OPS_TARGETS], struct at_log *log)
     return n;
 }
 
+// The best Vulkan device, or the one that ATTUNE_TEST_DEVICE selects.
+static int open_vulkan(struct ops_target targets[OPS_TARGETS], struct at_log *log)
+{
+    struct at_vk_info *infos;
+    size_t count;
+    if (!at_vk_enumerate(log, &infos, &count))
+        return 0;
+    at_free(infos);
+    struct ops_target *t = &targets[0];
+    t->dev = at_vulkan_open(&(struct at_vulkan_params){.select = getenv("ATTUNE_TEST_DEVICE")}, log);
+    if (!t->dev)
+        return -1;
+    snprintf(t->name, sizeof(t->name), "vulkan");
+    return 1;
+}
+
 int ops_targets_open(const char *kind, struct ops_target targets[OPS_TARGETS], struct at_log *log)
 {
     memset(targets, 0, OPS_TARGETS * sizeof(*targets));
     if (strcmp(kind, "cpu") == 0)
         return open_cpus(targets, log);
-    at_fail(log, AT_ERROR_USAGE, "the op tests know no device '%s' (of: cpu)", kind);
+    if (strcmp(kind, "vulkan") == 0)
+        return open_vulkan(targets, log);
+    at_fail(log, AT_ERROR_USAGE, "the op tests know no device '%s' (of: cpu, vulkan)", kind);
     return -1;
+}
+
+bool ops_target_faulty(const struct ops_target *target)
+{
+    return strcmp(target->dev->kind, "vulkan") == 0 && at_vk_validation_errors(at_vulkan_device(target->dev), NULL) > 0;
 }
 
 void ops_targets_close(struct ops_target targets[OPS_TARGETS], int n)
@@ -58,6 +85,8 @@ struct at_device *ops_device_open(const char *kind, struct at_log *log)
 {
     if (strcmp(kind, "cpu") == 0)
         return at_cpu_open(&(struct at_cpu_params){0}, log);
-    at_fail(log, AT_ERROR_USAGE, "the op benches know no device '%s' (of: cpu)", kind);
+    if (strcmp(kind, "vulkan") == 0)
+        return at_vulkan_open(&(struct at_vulkan_params){.select = getenv("ATTUNE_TEST_DEVICE")}, log);
+    at_fail(log, AT_ERROR_USAGE, "the op benches know no device '%s' (of: cpu, vulkan)", kind);
     return NULL;
 }

@@ -13,9 +13,11 @@ struct ops_target {
     struct at_device *serial; // the same with one thread; NULL: results need not be compared
 };
 
-// Opens every variant of a device kind ("cpu": each instruction set of this processor, with two threads). Returns their
-// number; 0: the device is absent; -1: failed, logged.
+// Opens every variant of a device kind ("cpu": each instruction set of this processor, with two threads;
+// "vulkan": the best one). Returns their number; 0: the device is absent; -1: failed, logged.
 int ops_targets_open(const char *kind, struct ops_target targets[OPS_TARGETS], struct at_log *log);
+// Whether a device broke a rule that its results do not show: an error of the Vulkan validation layer.
+bool ops_target_faulty(const struct ops_target *target);
 void ops_targets_close(struct ops_target targets[OPS_TARGETS], int n);
 // The fastest variant of the kind, with all its threads. NULL: absent or failed.
 struct at_device *ops_device_open(const char *kind, struct at_log *log);

@@ -29,9 +29,15 @@ static int run_ref(const char *kind, const char *only, struct at_log *log)
     int n = ops_targets_open(kind, targets, log), failed = 0, cases = 0;
     if (n <= 0)
         return n ? 1 : AT_SKIP;
+    const struct at_op *op = only ? ops_find(only) : NULL;
+    if (op && !op->vulkan && !op->alias && strcmp(kind, "vulkan") == 0) {
+        printf("%s runs on the CPU only\n", only);
+        ops_targets_close(targets, n);
+        return AT_SKIP;
+    }
     struct at_device *oracle = at_cpu_open(&(struct at_cpu_params){.oracle = true, .threads = 1}, log);
     for (int i = 0; oracle && i < AT_OP_COUNT; i++) {
-        const struct at_op *op = at_ops[i];
+        op = at_ops[i];
         for (int k = 0; k < op->case_count && (!only || strcmp(only, op->name) == 0); k++) {
             char text[OPS_NAME], why[256];
             ops_case_text(op, &op->cases[k], (uint64_t)k + 1, text);
@@ -46,6 +52,11 @@ static int run_ref(const char *kind, const char *only, struct at_log *log)
             }
         }
     }
+    for (int t = 0; t < n; t++)
+        if (ops_target_faulty(&targets[t])) {
+            printf("FAIL %s: the validation layer found errors\n", targets[t].name);
+            failed++;
+        }
     at_device_close(&oracle);
     ops_targets_close(targets, n);
     printf("%d of %d failed\n", failed, cases);
