@@ -10,12 +10,15 @@
 
 #define MAX_FILES 4096
 #define MAX_DEPTH 6
-#define CACHE_SLOTS 1024 // a power of two
+#define CACHE_SLOTS 1024        // a power of two
+#define BLOCKS (0x110000 / 256) // of 256 characters
 
 struct file {
     char *path;
     int rank;             // lower is tried first
     struct at_face *face; // NULL until a character needed it
+    bool opened;          // once at least, so that `blocks` is known
+    uint64_t blocks[BLOCKS / 64];
 };
 
 // An answer already given.
@@ -176,12 +179,27 @@ static struct at_face *open_face(struct at_fonts *f, const char *path)
     return face;
 }
 
+// Notes which blocks the face has a character of, so that a file is not opened again for one it cannot have.
+static void note_blocks(struct file *file, const struct at_face *face)
+{
+    FT_UInt glyph;
+    file->opened = true;
+    for (FT_ULong c = face ? FT_Get_First_Char(face->ft, &glyph) : 0; c && c < 0x110000;) {
+        file->blocks[c >> 14] |= (uint64_t)1 << (c >> 8 & 63);
+        c = FT_Get_Next_Char(face->ft, c | 255, &glyph); // the first one of the next block
+    }
+}
+
 // Opens the file if need be; keeps the face open only if it has the character (or is wanted anyway).
 static struct at_face *try_file(struct at_fonts *f, struct file *file, uint32_t character, bool anyway)
 {
     if (file->face)
         return anyway || at_face_has(file->face, character) ? file->face : NULL;
+    if (file->opened && !anyway && !(file->blocks[character >> 14] >> (character >> 8 & 63) & 1))
+        return NULL;
     struct at_face *face = open_face(f, file->path);
+    if (!file->opened)
+        note_blocks(file, face);
     if (face && !anyway && !at_face_has(face, character))
         close_face(&face);
     return file->face = face;
@@ -202,7 +220,7 @@ static struct at_face *search(struct at_fonts *f, uint32_t character, bool emoji
 
 struct at_face *at_fonts_face(struct at_fonts *fonts, uint32_t character, bool emoji)
 {
-    if (!fonts->library || fonts->count == 0)
+    if (!fonts->library || fonts->count == 0 || character >= 0x110000)
         return NULL;
     uint32_t key = character * 2 + emoji;
     struct known *slot = &fonts->cache[(key * 2654435761u >> 16) & (CACHE_SLOTS - 1)];
