@@ -71,6 +71,23 @@ static inline void real_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, 
 #endif
 }
 
+// x, rounded as it is: kernels are built with -fassociative-math, which may turn a sum of e (x - mean) into
+// sum e x - mean sum e and lose the digits that the subtraction first had kept.
+static inline real real_fence(real x)
+{
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_assoc_barrier)
+    return __builtin_assoc_barrier(x);
+#elif __has_builtin(__arithmetic_fence)
+    return __arithmetic_fence(x);
+#else
+    return x;
+#endif
+#else
+    return x;
+#endif
+}
+
 // exp, vectorisable in float: Cody-Waite reduction and a degree-6 polynomial, relative error below 2e-7.
 static inline real real_exp(real x)
 {

@@ -105,15 +105,15 @@ static inline void group_norm_spread(const struct group_norm *d, const struct gr
             values[g * d->width + i] = w->stats[(n * d->groups + g) * 4 + which];
 }
 
-// Adds to sum[i] the x[row][i] of a few rows, or with `squares` their (x[row][i] - mean[i])^2.
-static inline void group_norm_add(real *restrict sum, const real *restrict x, const real *restrict mean, int64_t rows,
-                                  int64_t c, bool squares)
+// Adds to sum[i] the x[row][i] - from[i] of a few rows, or with `squares` their squares.
+static inline void group_norm_add(real *restrict sum, const real *x, const real *from, int64_t rows, int64_t c,
+                                  bool squares)
 {
 #pragma omp simd
     for (int64_t i = 0; i < c; i++) {
         real total = 0;
         for (int64_t row = 0; row < rows; row++) {
-            real e = squares ? x[row * c + i] - mean[i] : x[row * c + i];
+            real e = real_fence(x[row * c + i] - from[i]);
             total += squares ? e * e : e;
         }
         sum[i] += total;
@@ -121,19 +121,22 @@ static inline void group_norm_add(real *restrict sum, const real *restrict x, co
 }
 
 // pair[2g] = mean, pair[2g + 1] = sum of squared deviations from it, of group g in a chunk. local: 2 c.
-static inline void group_norm_chunk(const struct group_norm *d, const real *restrict x, int64_t rows, real *pair,
+// The mean is summed about the first row, or values far from zero would lose it in the rounding of their sum.
+static inline void group_norm_chunk(const struct group_norm *d, const real *x, int64_t rows, real *pair,
                                     real *restrict local)
 {
     real *restrict mean = local, *restrict square = local + d->c;
     int64_t c = d->c, fours = rows / 4 * 4;
     memset(local, 0, (size_t)(2 * c) * sizeof(*local));
     for (int64_t row = 0; row < fours; row += 4)
-        group_norm_add(mean, x + row * c, NULL, 4, c, false);
+        group_norm_add(mean, x + row * c, x, 4, c, false);
     for (int64_t row = fours; row < rows; row++)
-        group_norm_add(mean, x + row * c, NULL, 1, c, false);
-    group_norm_gather(d, mean, pair);
+        group_norm_add(mean, x + row * c, x, 1, c, false);
     for (int64_t g = 0; g < d->groups; g++) {
-        pair[2 * g] /= (real)(rows * d->width);
+        double total = 0;
+        for (int64_t i = g * d->width; i < (g + 1) * d->width; i++)
+            total += (double)mean[i] + (double)rows * (double)x[i];
+        pair[2 * g] = (real)(total / (double)(rows * d->width));
         for (int64_t i = 0; i < d->width; i++)
             mean[g * d->width + i] = pair[2 * g];
     }

@@ -20,7 +20,7 @@ static inline void add_rows(const struct channels *ch, const real *restrict dy, 
     for (int64_t i = 0; i < c; i++) {
         real sum = 0, sum_x = 0;
         for (int64_t row = 0; row < rows; row++) {
-            real xhat = (x[row * c + i] - ch->mean[i]) * ch->rstd[i], e = dy[row * c + i];
+            real xhat = real_fence(x[row * c + i] - ch->mean[i]) * ch->rstd[i], e = dy[row * c + i];
             if (silu)
                 e *= group_norm_slope(ch->gamma[i] * xhat + ch->beta[i]);
             sum += e;
