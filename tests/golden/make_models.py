@@ -339,7 +339,7 @@ def case_ddim(name, dtype):
     io["t"], x = scheduler.timesteps.clone(), io["x"]
     noises = draw.normal(10, *x.shape) if eta else None
     if eta:
-        io["noises"] = noises
+        io.update({f"noise.{i}": z for i, z in enumerate(noises)})
     for i, t in enumerate(scheduler.timesteps):
         y = unet(torch.cat([x, x]), t, torch.cat([io["uncond"], io["cond"]])).sample
         guided = y[:2] + 5.0 * (y[2:] - y[:2])
