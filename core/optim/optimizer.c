@@ -2,6 +2,7 @@
 #include "core/optim/optimizer.h"
 
 #include "core/base/alloc.h"
+#include "core/ops/build.h"
 
 #include <math.h>
 
