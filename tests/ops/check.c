@@ -117,16 +117,31 @@ static bool results_identical(const struct job *j, const struct results *a, cons
     return same;
 }
 
-// Elements of y, or 0 if the case is refused.
-static int64_t y_count(struct at_device *dev, const struct at_op *op, const struct at_op_case *c)
+// Whether the device has every op of a graph. One that lacks an op of the gradient is tested forward only.
+static bool device_runs(const struct at_device *dev, const struct at_graph *g)
 {
-    struct ops_trial *t = ops_trial_create(dev, op, c, &(struct ops_trial_params){0}, dev->log);
+    if (strcmp(dev->kind, "vulkan") != 0)
+        return true;
+    for (int id = 0; id < at_graph_count(g); id++) {
+        const struct at_op *op = at_graph_node(g, id)->op;
+        if (op && !op->vulkan && !op->alias)
+            return false;
+    }
+    return true;
+}
+
+// Elements of y, or 0 if the case is refused; *grad: whether the device runs the gradient too.
+static int64_t inspect(struct at_device *dev, struct at_device *oracle, const struct at_op *op,
+                       const struct at_op_case *c, bool *grad)
+{
+    struct ops_trial *t = ops_trial_create(oracle, op, c, &(struct ops_trial_params){.grad = true}, oracle->log);
     int64_t n = t ? at_shape_count(t->y->shape) : 0;
+    *grad = t && device_runs(dev, t->g);
     ops_trial_destroy(&t);
     return n;
 }
 
-static bool compare_ways(const struct job *j, struct at_device *dev, struct at_device *serial,
+static bool compare_ways(const struct job *j, struct at_device *dev, struct at_device *serial, bool grad,
                          const struct results *ref, double *worst)
 {
     static const struct {
@@ -140,9 +155,11 @@ static bool compare_ways(const struct job *j, struct at_device *dev, struct at_d
     bool ok = true;
     for (size_t i = 0; ok && i < sizeof(ways) / sizeof(ways[0]); i++) {
         struct results a = {0}, b = {0};
-        ok = run_trial(j, dev, ways[i].params, &a) && results_agree(j, ways[i].name, &a, ref, worst);
+        struct ops_trial_params params = ways[i].params;
+        params.grad = params.grad && grad;
+        ok = run_trial(j, dev, params, &a) && results_agree(j, ways[i].name, &a, ref, worst);
         if (ok && serial && i == 0)
-            ok = run_trial(j, serial, ways[i].params, &b) && results_agree(j, "one thread:", &b, ref, worst) &&
+            ok = run_trial(j, serial, params, &b) && results_agree(j, "one thread:", &b, ref, worst) &&
                  (j->op->takes || results_identical(j, &a, &b));
         results_finish(&a);
         results_finish(&b);
@@ -158,10 +175,14 @@ bool ops_check_ref(struct at_device *dev, struct at_device *serial, struct at_de
     struct job j = {.op = op, .c = c, .data = &data, .why = why, .size = size};
     *worst = 0;
     snprintf(why, size, "cannot be built");
-    int64_t n = y_count(oracle, op, c);
+    bool grad;
+    int64_t n = inspect(dev, oracle, op, c, &grad);
     bool ok = n > 0 && ops_data_init(&data, c, n, seed) &&
               run_trial(&j, oracle, (struct ops_trial_params){.grad = true, .guarded = true}, &ref) &&
-              compare_ways(&j, dev, serial, &ref, worst);
+              compare_ways(&j, dev, serial, grad, &ref, worst);
+    if (ok)
+        snprintf(why, size, "%s",
+                 grad || !ops_case_differentiable(op, c) ? "" : ", without the gradient: an op is missing");
     results_finish(&ref);
     ops_data_finish(&data);
     return ok;

@@ -17,8 +17,8 @@ bool ops_error_within(struct ops_error e, double tolerance);
 
 // Runs a case on the device with and without shared memory, forward and backward, and compares with the oracle; checks
 // guards and inputs too. `serial`: the same device with one thread, may be NULL; its results must be the same bit by
-// bit, but for products, where BLAS rounds small pieces otherwise. The reason of a failure is in `why`, the largest
-// error in *worst.
+// bit, but for products, where BLAS rounds small pieces otherwise. The reason of a failure is in `why` (on success
+// a remark, or ""), the largest error in *worst.
 AT_NODISCARD bool ops_check_ref(struct at_device *dev, struct at_device *serial, struct at_device *oracle,
                                 const struct at_op *op, const struct at_op_case *c, uint64_t seed, double *worst,
                                 char *why, size_t size);

@@ -46,7 +46,7 @@ static int run_ref(const char *kind, const char *only, struct at_log *log)
                 bool ok = ops_check_ref(targets[t].dev, targets[t].serial, oracle, op, &op->cases[k], (uint64_t)k + 1,
                                         &worst, why, sizeof(why));
                 printf("%s %s: %s: error %.2g%s%s\n", ok ? "ok  " : "FAIL", targets[t].name, text, worst,
-                       ok ? "" : ": ", ok ? "" : why);
+                       ok ? "" : ": ", why);
                 failed += !ok;
                 cases++;
             }
