@@ -40,6 +40,11 @@ bool at_clip_config_parse(struct at_json c, struct at_clip_config *out)
     return true;
 }
 
+bool at_clip_bare(const struct at_safetensors *file)
+{
+    return at_safetensors_find(file, "embeddings.token_embedding.weight") != NULL;
+}
+
 static struct at_node *layer(struct at_builder *b, const struct at_clip_config *c, int index, struct at_node *x)
 {
     at_graph_segment_begin(b->g);
@@ -84,7 +89,8 @@ struct at_node *at_clip_text(struct at_builder *b, const struct at_clip_config *
         *pooled = NULL;
     if (!in->ids)
         return NULL;
-    at_scope_push(b, "text_model");
+    if (!c->bare)
+        at_scope_push(b, "text_model");
     struct at_node *x = embeddings(b, c, in->ids), *hidden = NULL;
     for (int i = 0; i < c->layers; i++) {
         if (i == c->layers - in->skip)
@@ -98,7 +104,8 @@ struct at_node *at_clip_text(struct at_builder *b, const struct at_clip_config *
         x = hidden;
     else
         x = in->skip ? at_build_layer_norm(b, "final_layer_norm", hidden, c->eps) : last;
-    at_scope_pop(b);
+    if (!c->bare)
+        at_scope_pop(b);
     struct at_node *p = NULL;
     if (in->end)
         p = at_pick(b->g, last, in->end);

@@ -12,9 +12,13 @@ struct at_clip_config {
     float eps;
     int eos;        // eos_token_id; 2 stands for the old configs, where the largest id is the end
     int projection; // projection_dim, of CLIPTextModelWithProjection; 0: none
+    bool bare;      // weights are named without "text_model."; not in the config, see at_clip_bare
 };
 
 AT_NODISCARD bool at_clip_config_parse(struct at_json config, struct at_clip_config *out);
+// Whether the file has the names that transformers 5 gives a CLIPTextModel: without "text_model.". Older versions, and
+// CLIPTextModelWithProjection to this day, write it.
+bool at_clip_bare(const struct at_safetensors *file);
 
 struct at_clip_inputs {
     struct at_node *ids; // (N,L) token ids, L at most `positions`

@@ -79,6 +79,9 @@ static void run_case(struct at_case *c)
 {
     struct at_clip_config config;
     at_case_must(c, at_clip_config_parse(at_case_config(c, NULL, "text_encoder"), &config), "config");
+    struct at_safetensors *file = at_weights_open(&c->log, at_case_path(c, NULL, "text_encoder"), "model", NULL);
+    config.bare = file && at_clip_bare(file);
+    at_safetensors_destroy(&file);
     struct prompts p = read_prompts(c, &config);
     struct at_params *params = at_params_create(&c->log);
     struct network n = {0};
@@ -96,7 +99,7 @@ static void run_case(struct at_case *c)
 
 int main(int argc, char **argv)
 {
-    const char *const names[] = {"clip_legacy", "clip_projection"};
+    const char *const names[] = {"clip_legacy", "clip_modern", "clip_projection"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct at_case c;
         at_case_open(&c, argc, argv, names[i]);
