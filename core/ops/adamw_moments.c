@@ -23,6 +23,7 @@ AT_HOST(adamw_moments)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -31,6 +32,13 @@ static bool infer(struct at_node *n, char *why, size_t size)
     if (at_shape_count(n->in[2]->shape) != 8)
         return at_infer_fail(why, size, "scalars must be (8)");
     return at_infer_same(n, why, size);
+}
+
+static bool lower(struct at_lower *l)
+{
+    struct at_adamw_push push = {
+        .x = l->in[1], .moments = l->out, .scalars = l->in[2], .n = at_lower_count(l->node->shape) / 2};
+    return at_lower_adamw(l, AT_ADAMW_MOMENTS, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -51,6 +59,7 @@ const struct at_op at_op_adamw_moments = {
     .required = 3,
     .infer = infer,
     .backward = AT_NO_BACKWARD,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .constant = 7,

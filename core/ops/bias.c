@@ -42,6 +42,7 @@ AT_HOST(bias)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -58,6 +59,19 @@ static void backward(struct at_backward *b)
     b->dx[0] = b->dy;
     if (b->need[1])
         b->dx[1] = at_sum_rows(b->g, b->dy, b->node->in[1]->shape.rank == 2);
+}
+
+static bool lower(struct at_lower *l)
+{
+    const struct at_node *n = l->node;
+    uint32_t count = at_lower_count(n->shape);
+    struct at_broadcast push = {.x = l->in[0],
+                                .b = l->in[1],
+                                .y = l->out,
+                                .n = count,
+                                .block = n->in[1]->shape.rank == 2 ? count / (uint32_t)n->shape.dim[0] : count,
+                                .c = (uint32_t)at_shape_last(n->shape)};
+    return at_lower_broadcast(l, AT_BROADCAST_ADD, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -80,6 +94,7 @@ const struct at_op at_op_bias = {
     .required = 2,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 1,

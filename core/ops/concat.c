@@ -23,6 +23,7 @@ AT_HOST(concat)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -44,6 +45,20 @@ static void backward(struct at_backward *b)
         b->dx[1] = at_slice(b->g, b->dy, na, nb);
 }
 
+static bool lower(struct at_lower *l)
+{
+    const struct at_node *n = l->node;
+    uint32_t count = (uint32_t)at_shape_last(n->in[0]->shape);
+    struct at_channels push = {.a = l->in[0],
+                               .b = l->in[1],
+                               .y = l->out,
+                               .rows = (uint32_t)at_shape_rows(n->shape),
+                               .c = (uint32_t)at_shape_last(n->shape),
+                               .from = count,
+                               .hi = count};
+    return at_lower_channels(l, &push);
+}
+
 static struct at_cost cost(const struct at_node *n)
 {
     return at_cost_elementwise(n, 0);
@@ -62,6 +77,7 @@ const struct at_op at_op_concat = {
     .required = 2,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
 };

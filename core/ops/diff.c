@@ -26,6 +26,7 @@ AT_HOST(diff)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -42,6 +43,11 @@ static bool infer(struct at_node *n, char *why, size_t size)
 static void backward(struct at_backward *b)
 {
     b->dx[0] = at_diff_bwd(b->g, b->dy, b->node->attr.i[0]);
+}
+
+static bool lower(struct at_lower *l)
+{
+    return at_lower_diff(l, false);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -62,6 +68,7 @@ const struct at_op at_op_diff = {
     .required = 1,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
 };

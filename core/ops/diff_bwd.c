@@ -37,6 +37,7 @@ AT_HOST(diff_bwd)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -51,6 +52,11 @@ static bool infer(struct at_node *n, char *why, size_t size)
 static void backward(struct at_backward *b)
 {
     b->dx[0] = at_diff(b->g, b->dy, b->node->attr.i[0]);
+}
+
+static bool lower(struct at_lower *l)
+{
+    return at_lower_diff(l, true);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -71,6 +77,7 @@ const struct at_op at_op_diff_bwd = {
     .required = 1,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
 };

@@ -25,6 +25,7 @@ AT_HOST(embed)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -46,6 +47,18 @@ static void backward(struct at_backward *b)
     b->dx[0] = at_embed_bwd(b->g, b->dy, b->in[1], b->in[0]->shape.dim[0]);
 }
 
+static bool lower(struct at_lower *l)
+{
+    const struct at_node *table = l->node->in[0];
+    struct at_gather push = {.x = l->in[0],
+                             .ids = l->in[1],
+                             .y = l->out,
+                             .rows = (uint32_t)at_shape_rows(l->node->shape),
+                             .width = (uint32_t)table->shape.dim[1],
+                             .limit = (uint32_t)table->shape.dim[0]};
+    return at_lower_gather(l, AT_GATHER_READ, &push);
+}
+
 static struct at_cost cost(const struct at_node *n)
 {
     return (struct at_cost){0, 8.0 * (double)at_shape_count(n->shape) + 4.0 * (double)at_shape_count(n->in[1]->shape)};
@@ -64,6 +77,7 @@ const struct at_op at_op_embed = {
     .required = 2,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .constant = 2,

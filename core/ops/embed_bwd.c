@@ -35,6 +35,9 @@ AT_HOST(embed_bwd)
 }
 
 #else
+#include "core/ops/lowering.h"
+
+#include <assert.h>
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -57,6 +60,34 @@ static void backward(struct at_backward *b)
     b->dx[0] = at_embed(b->g, b->dy, b->in[1]);
 }
 
+struct push {
+    uint64_t dy, ids, table;
+    uint32_t count, width, limit, pad;
+};
+static_assert(sizeof(struct push) == 40, "shaders/embed_bwd.comp");
+
+// Zeros the table, then sums where ids are.
+static bool lower(struct at_lower *l)
+{
+    struct push push = {.dy = l->in[0],
+                        .ids = l->in[1],
+                        .table = l->out,
+                        .count = at_lower_count(l->node->in[1]->shape),
+                        .width = (uint32_t)l->node->shape.dim[1],
+                        .limit = (uint32_t)l->node->shape.dim[0]};
+    uint32_t constants[] = {at_lower_workgroup(l, push.width < 256 ? 64 : 256)};
+    struct at_lower_map zero = {AT_MAP_FILL, .y = l->out, .n = at_lower_count(l->node->shape)};
+    if (!at_lower_elementwise(l, &zero))
+        return false;
+    at_lower_barrier(l);
+    return at_lower_dispatch(l, &(struct at_lower_dispatch_params){.kernel = "embed_bwd_f32",
+                                                                   .constants = constants,
+                                                                   .constant_count = 1,
+                                                                   .push = &push,
+                                                                   .push_size = sizeof(push),
+                                                                   .groups = push.count});
+}
+
 static struct at_cost cost(const struct at_node *n)
 {
     double count = (double)at_shape_count(n->in[0]->shape);
@@ -76,6 +107,7 @@ const struct at_op at_op_embed_bwd = {
     .required = 2,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .constant = 2,

@@ -35,6 +35,7 @@ AT_HOST(gaussian_kl_bwd)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -46,6 +47,18 @@ static bool infer(struct at_node *n, char *why, size_t size)
     n->shape = m;
     n->dtype = n->in[1]->dtype;
     return true;
+}
+
+static bool lower(struct at_lower *l)
+{
+    struct at_shape s = l->node->shape;
+    struct at_halves push = {.m = l->in[1],
+                             .o = l->in[0],
+                             .y = l->out,
+                             .n = at_lower_count(s) / 2,
+                             .c = (uint32_t)at_shape_last(s) / 2,
+                             .per = (uint32_t)(at_shape_rows(s) / s.dim[0])};
+    return at_lower_halves(l, AT_HALVES_KL_BWD, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -66,6 +79,7 @@ const struct at_op at_op_gaussian_kl_bwd = {
     .required = 2,
     .infer = infer,
     .backward = AT_NO_BACKWARD,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 2,

@@ -33,6 +33,7 @@ AT_HOST(gaussian_sample)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -50,6 +51,16 @@ static bool infer(struct at_node *n, char *why, size_t size)
 static void backward(struct at_backward *b)
 {
     b->dx[0] = at_gaussian_sample_bwd(b->g, b->dy, b->in[0], b->in[1]);
+}
+
+static bool lower(struct at_lower *l)
+{
+    struct at_halves push = {.m = l->in[0],
+                             .o = l->in[1],
+                             .y = l->out,
+                             .n = at_lower_count(l->node->shape),
+                             .c = (uint32_t)at_shape_last(l->node->shape)};
+    return at_lower_halves(l, AT_HALVES_SAMPLE, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -72,6 +83,7 @@ const struct at_op at_op_gaussian_sample = {
     .required = 2,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .constant = 2,

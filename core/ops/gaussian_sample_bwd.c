@@ -34,6 +34,7 @@ AT_HOST(gaussian_sample_bwd)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -46,6 +47,18 @@ static bool infer(struct at_node *n, char *why, size_t size)
     n->shape = n->in[1]->shape;
     n->dtype = n->in[1]->dtype;
     return true;
+}
+
+static bool lower(struct at_lower *l)
+{
+    const struct at_node *dz = l->node->in[0];
+    struct at_halves push = {.m = l->in[1],
+                             .o = l->in[0],
+                             .r = l->in[2],
+                             .y = l->out,
+                             .n = at_lower_count(dz->shape),
+                             .c = (uint32_t)at_shape_last(dz->shape)};
+    return at_lower_halves(l, AT_HALVES_SAMPLE_BWD, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -66,6 +79,7 @@ const struct at_op at_op_gaussian_sample_bwd = {
     .required = 3,
     .infer = infer,
     .backward = AT_NO_BACKWARD,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 2,

@@ -20,6 +20,7 @@ AT_HOST(geglu)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -34,6 +35,13 @@ static bool infer(struct at_node *n, char *why, size_t size)
 static void backward(struct at_backward *b)
 {
     b->dx[0] = at_geglu_bwd(b->g, b->dy, b->in[0]);
+}
+
+static bool lower(struct at_lower *l)
+{
+    uint32_t c = (uint32_t)at_shape_last(l->node->shape);
+    struct at_halves push = {.m = l->in[0], .y = l->out, .n = at_lower_count(l->node->shape), .c = c};
+    return at_lower_halves(l, AT_HALVES_GEGLU, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -53,6 +61,7 @@ const struct at_op at_op_geglu = {
     .required = 1,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .cheap = true,

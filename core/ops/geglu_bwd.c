@@ -26,6 +26,7 @@ AT_HOST(geglu_bwd)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -36,6 +37,17 @@ static bool infer(struct at_node *n, char *why, size_t size)
     n->shape = n->in[1]->shape;
     n->dtype = n->in[1]->dtype;
     return true;
+}
+
+static bool lower(struct at_lower *l)
+{
+    const struct at_node *dy = l->node->in[0];
+    struct at_halves push = {.m = l->in[1],
+                             .o = l->in[0],
+                             .y = l->out,
+                             .n = at_lower_count(dy->shape),
+                             .c = (uint32_t)at_shape_last(dy->shape)};
+    return at_lower_halves(l, AT_HALVES_GEGLU_BWD, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -55,6 +67,7 @@ const struct at_op at_op_geglu_bwd = {
     .required = 2,
     .infer = infer,
     .backward = AT_NO_BACKWARD,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 2,

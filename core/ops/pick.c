@@ -20,6 +20,7 @@ AT_HOST(pick)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -36,6 +37,19 @@ static bool infer(struct at_node *n, char *why, size_t size)
 static void backward(struct at_backward *b)
 {
     b->dx[0] = at_pick_bwd(b->g, b->dy, b->in[1], b->in[0]->shape.dim[1]);
+}
+
+static bool lower(struct at_lower *l)
+{
+    const int64_t *x = l->node->in[0]->shape.dim;
+    struct at_gather push = {.x = l->in[0],
+                             .ids = l->in[1],
+                             .y = l->out,
+                             .rows = (uint32_t)x[0],
+                             .width = (uint32_t)x[2],
+                             .limit = (uint32_t)x[1],
+                             .stride = (uint32_t)x[1]};
+    return at_lower_gather(l, AT_GATHER_READ, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -56,6 +70,7 @@ const struct at_op at_op_pick = {
     .required = 2,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .constant = 2,

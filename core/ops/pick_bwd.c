@@ -23,6 +23,7 @@ AT_HOST(pick_bwd)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -43,6 +44,18 @@ static void backward(struct at_backward *b)
     b->dx[0] = at_pick(b->g, b->dy, b->in[1]);
 }
 
+static bool lower(struct at_lower *l)
+{
+    const int64_t *y = l->node->shape.dim;
+    struct at_gather push = {.x = l->in[0],
+                             .ids = l->in[1],
+                             .y = l->out,
+                             .rows = (uint32_t)(y[0] * y[1]),
+                             .width = (uint32_t)y[2],
+                             .limit = (uint32_t)y[1]};
+    return at_lower_gather(l, AT_GATHER_PLACE, &push);
+}
+
 static struct at_cost cost(const struct at_node *n)
 {
     return at_cost_elementwise(n, 0);
@@ -61,6 +74,7 @@ const struct at_op at_op_pick_bwd = {
     .required = 2,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .constant = 2,

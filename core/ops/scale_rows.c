@@ -23,6 +23,7 @@ AT_HOST(scale_rows)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -34,6 +35,18 @@ static bool infer(struct at_node *n, char *why, size_t size)
 static void backward(struct at_backward *b)
 {
     b->dx[0] = at_scale_rows(b->g, b->dy, b->in[1]);
+}
+
+static bool lower(struct at_lower *l)
+{
+    uint32_t count = at_lower_count(l->node->shape);
+    struct at_broadcast push = {.x = l->in[0],
+                                .b = l->in[1],
+                                .y = l->out,
+                                .n = count,
+                                .block = count / (uint32_t)l->node->shape.dim[0],
+                                .c = 1};
+    return at_lower_broadcast(l, AT_BROADCAST_MUL, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -53,6 +66,7 @@ const struct at_op at_op_scale_rows = {
     .required = 2,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 1,

@@ -21,6 +21,7 @@ AT_HOST(slice)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -37,6 +38,20 @@ static bool infer(struct at_node *n, char *why, size_t size)
 static void backward(struct at_backward *b)
 {
     b->dx[0] = at_unslice(b->g, b->dy, b->node->attr.i[0], at_shape_last(b->in[0]->shape));
+}
+
+static bool lower(struct at_lower *l)
+{
+    const struct at_node *n = l->node;
+    uint32_t count = (uint32_t)n->attr.i[1];
+    struct at_channels push = {.a = l->in[0],
+                               .y = l->out,
+                               .rows = (uint32_t)at_shape_rows(n->shape),
+                               .c = count,
+                               .from = (uint32_t)at_shape_last(n->in[0]->shape),
+                               .first = (uint32_t)n->attr.i[0],
+                               .hi = count};
+    return at_lower_channels(l, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -57,6 +72,7 @@ const struct at_op at_op_slice = {
     .required = 1,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
 };

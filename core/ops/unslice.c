@@ -34,6 +34,7 @@ AT_HOST(unslice)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -50,6 +51,20 @@ static bool infer(struct at_node *n, char *why, size_t size)
 static void backward(struct at_backward *b)
 {
     b->dx[0] = at_slice(b->g, b->dy, b->node->attr.i[0], at_shape_last(b->in[0]->shape));
+}
+
+static bool lower(struct at_lower *l)
+{
+    const struct at_node *n = l->node;
+    uint32_t count = (uint32_t)at_shape_last(n->in[0]->shape), first = (uint32_t)n->attr.i[0];
+    struct at_channels push = {.a = l->in[0],
+                               .y = l->out,
+                               .rows = (uint32_t)at_shape_rows(n->shape),
+                               .c = (uint32_t)n->attr.i[1],
+                               .from = count,
+                               .lo = first,
+                               .hi = first + count};
+    return at_lower_channels(l, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -70,6 +85,7 @@ const struct at_op at_op_unslice = {
     .required = 1,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
 };

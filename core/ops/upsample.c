@@ -22,6 +22,7 @@ AT_HOST(upsample)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -39,6 +40,11 @@ static void backward(struct at_backward *b)
 {
     const int64_t *xd = b->in[0]->shape.dim;
     b->dx[0] = at_upsample_bwd(b->g, b->dy, xd[1], xd[2]);
+}
+
+static bool lower(struct at_lower *l)
+{
+    return at_lower_upsample(l, false);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -59,6 +65,7 @@ const struct at_op at_op_upsample = {
     .required = 1,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .cheap = true,

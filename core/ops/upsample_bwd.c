@@ -46,6 +46,7 @@ AT_HOST(upsample_bwd)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -63,6 +64,11 @@ static void backward(struct at_backward *b)
 {
     const int64_t *yd = b->in[0]->shape.dim;
     b->dx[0] = at_upsample(b->g, b->dy, yd[1], yd[2]);
+}
+
+static bool lower(struct at_lower *l)
+{
+    return at_lower_upsample(l, true);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -83,6 +89,7 @@ const struct at_op at_op_upsample_bwd = {
     .required = 1,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
 };

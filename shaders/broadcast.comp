@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// A small operand over rows: x is read as (outer, middle, C), i < n = outer middle C; y may be x.
+//   KIND 0: y = x + b[outer, c]    b (outer, C)
+//   KIND 1: y = x b[outer]         b (outer), C = 1
+// Constants: 0 workgroup, 1 wide: C is a multiple of four and the addresses are aligned to four elements (KIND 1: middle
+// is a multiple of four, b is not read wide), 2 kind.
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "lib/types.glsl"
+#include "lib/grid.glsl"
+
+layout(constant_id = 1) const uint WIDE = 0;
+layout(constant_id = 2) const uint KIND = 0;
+
+layout(push_constant, std430) uniform Push
+{
+    F32 x, b, y;
+    uint n, block, c; // block = middle C
+};
+
+void main()
+{
+    if (WIDE != 0) {
+        for (uint i = grid_first(); i < n / 4; i += grid_step()) {
+            uint outer = 4 * i / block;
+            vec4 u = F32x4(x).v[i];
+            if (KIND == 0)
+                u += F32x4(b).v[(outer * c + 4 * i % c) / 4];
+            else
+                u *= b.v[outer];
+            F32x4(y).v[i] = u;
+        }
+        return;
+    }
+    for (uint i = grid_first(); i < n; i += grid_step()) {
+        uint outer = i / block;
+        y.v[i] = KIND == 0 ? x.v[i] + b.v[outer * c + i % c] : x.v[i] * b.v[outer];
+    }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows by number: y (rows, W) from x, id(r) = ids[r], or 0 where that is not in 0 .. limit-1.
+//   KIND 0: y[r] = x[r stride + id(r)]                         embed (stride 0), pick (stride limit)
+//   KIND 1: y[r] = x[r / limit] where id(r / limit) = r mod limit, else 0     pick_bwd
+// Constants: 0 workgroup, 1 wide: W is a multiple of four and x and y are aligned to four elements, 2 kind.
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "lib/types.glsl"
+#include "lib/grid.glsl"
+
+layout(constant_id = 1) const uint WIDE = 0;
+layout(constant_id = 2) const uint KIND = 0;
+
+layout(push_constant, std430) uniform Push
+{
+    F32 x;
+    I32 ids;
+    F32 y;
+    uint rows, width, limit, stride;
+};
+
+uint id_of(uint r)
+{
+    uint id = uint(ids.v[r]);
+    return id < limit ? id : 0;
+}
+
+void main()
+{
+    uint w = WIDE != 0 ? width / 4 : width, n = rows * w;
+    for (uint i = grid_first(); i < n; i += grid_step()) {
+        uint r = i / w, from = KIND == 0 ? r * stride + id_of(r) : r / limit;
+        bool zero = KIND == 1 && id_of(from) != r % limit;
+        uint at = from * w + i % w;
+        if (WIDE != 0) {
+            vec4 v = vec4(0);
+            if (!zero)
+                v = F32x4(x).v[at];
+            F32x4(y).v[i] = v;
+        } else {
+            float v = 0;
+            if (!zero)
+                v = x.v[at];
+            y.v[i] = v;
+        }
+    }
+}
