@@ -34,7 +34,8 @@ AT_NODISCARD bool at_sample(struct at_model *m, const struct at_sample_params *p
 // The size of a sample in pixels and in latents, after defaults; false if the model cannot do it.
 AT_NODISCARD bool at_sample_size(const struct at_model *m, const struct at_sample_params *params, int *width,
                                  int *height);
-// Pixels in 0 .. 1 to an 8-bit image, rounded.
-struct at_image *at_sample_image(const float *pixels, int width, int height, struct at_log *log);
+// Pixels in 0 .. 1 to an 8-bit image, rounded; freed with at_image_finish.
+AT_NODISCARD bool at_sample_image(struct at_log *log, const float *pixels, int width, int height,
+                                  struct at_image *out);
 
 #endif

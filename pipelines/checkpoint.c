@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/checkpoint.h"
+
+#include "core/base/alloc.h"
+#include "core/io/file.h"
+#include "core/io/safetensors.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VECTORS (3 * AT_OPTIMIZER_SETS)
+
+// A flat vector of the state: weights, moments or average of one set.
+struct vector {
+    struct at_store *store;
+    char name[96];
+};
+
+static int list_vectors(const struct at_train_method *method, struct at_optimizer *o, struct vector out[VECTORS])
+{
+    int n = 0;
+    for (int s = 0; s < method->set_count; s++) {
+        struct at_store *stores[3] = {method->sets[s]->store, at_optimizer_moments(o, s), at_optimizer_average(o, s)};
+        static const char *const kinds[3] = {"weights", "moments", "average"};
+        for (int k = 0; k < 3; k++) {
+            if (!stores[k])
+                continue;
+            out[n].store = stores[k];
+            snprintf(out[n++].name, sizeof(out->name), "%s.%s", method->set_names[s], kinds[k]);
+        }
+    }
+    return n;
+}
+
+static char *checkpoint_path(const char *run, int64_t step)
+{
+    return at_strf("%s/checkpoint-%06" PRId64, run, step);
+}
+
+// Steps of the complete checkpoints, ascending; at most `capacity`, the newest ones.
+static int list_steps(const char *run, int64_t *steps, int capacity, struct at_log *log)
+{
+    char **names = NULL;
+    size_t count = 0;
+    int n = 0;
+    if (!at_dir_exists(run) || !at_dir_list(log, run, &names, &count))
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        char *end;
+        if (strncmp(names[i], "checkpoint-", 11) != 0)
+            continue;
+        long long step = strtoll(names[i] + 11, &end, 10);
+        if (*end || end == names[i] + 11)
+            continue; // a temporary or foreign name
+        if (n == capacity)
+            memmove(steps, steps + 1, (size_t)--n * sizeof(*steps));
+        int at = n++;
+        for (; at > 0 && steps[at - 1] > step; at--)
+            steps[at] = steps[at - 1];
+        steps[at] = step;
+    }
+    at_names_free(&names, count);
+    return n;
+}
+
+int64_t at_checkpoint_newest(const char *run, struct at_log *log)
+{
+    int64_t steps[4096];
+    int n = list_steps(run, steps, 4096, log);
+    return n ? steps[n - 1] : -1;
+}
+
+static bool save_vectors(const struct at_train_method *method, struct at_optimizer *o, const char *path,
+                         struct at_log *log)
+{
+    struct vector v[VECTORS];
+    int n = list_vectors(method, o, v);
+    struct at_st_item items[VECTORS];
+    uint64_t shapes[VECTORS];
+    float *values[VECTORS] = {0};
+    bool ok = true;
+    for (int i = 0; ok && i < n; i++) {
+        shapes[i] = (uint64_t)v[i].store->count;
+        values[i] = at_calloc((size_t)v[i].store->count, sizeof(float));
+        ok = values[i] ? at_store_read(v[i].store, 0, values[i], v[i].store->count)
+                       : at_fail_memory(log, (size_t)v[i].store->count * sizeof(float));
+        items[i] = (struct at_st_item){.name = v[i].name, .dtype = AT_ST_F32, .rank = 1, .shape = &shapes[i],
+                                       .data = values[i]};
+    }
+    ok = ok && at_safetensors_write(log, path, &(struct at_st_content){.items = items, .count = (size_t)n});
+    for (int i = 0; i < n; i++)
+        at_free(values[i]);
+    return ok;
+}
+
+static bool save_state(const struct at_train_method *method, const struct at_train_params *p, int64_t step,
+                       const char *path, struct at_log *log)
+{
+    struct at_json_doc *doc = at_json_create(log, false);
+    if (!doc)
+        return false;
+    struct at_json root = at_json_root(doc);
+    at_json_put_str(root, "method", method->name);
+    at_json_put_int(root, "step", step);
+    char seed[32];
+    snprintf(seed, sizeof(seed), "%" PRIu64, p->seed);
+    struct at_json settings = at_json_put_object(root, "settings");
+    at_json_put_str(settings, "seed", seed);
+    at_json_put_int(settings, "steps", p->steps);
+    at_json_put_int(settings, "accumulate", p->accumulate > 0 ? p->accumulate : 1);
+    at_json_put_num(settings, "lr", p->lr);
+    bool ok = at_json_save(doc, path, true);
+    at_json_destroy(&doc);
+    return ok;
+}
+
+bool at_checkpoint_export(const struct at_train_method *method, struct at_optimizer *o, const char *dir,
+                          struct at_log *log)
+{
+    float *values[AT_OPTIMIZER_SETS] = {0};
+    bool ok = at_dir_make(log, dir);
+    for (int s = 0; ok && s < method->set_count; s++) {
+        struct at_store *from = at_optimizer_average(o, s) ? at_optimizer_average(o, s) : method->sets[s]->store;
+        values[s] = at_calloc((size_t)from->count, sizeof(float));
+        ok = values[s] ? at_store_read(from, 0, values[s], from->count)
+                       : at_fail_memory(log, (size_t)from->count * sizeof(float));
+    }
+    ok = ok && method->save(method->priv, dir, values);
+    for (int s = 0; s < method->set_count; s++)
+        at_free(values[s]);
+    return ok;
+}
+
+static bool remove_old(const struct at_train_params *p, struct at_log *log)
+{
+    int64_t steps[4096];
+    int n = p->keep > 0 ? list_steps(p->run, steps, 4096, log) : 0;
+    bool ok = true;
+    for (int i = 0; ok && i < n - p->keep; i++) {
+        char *path = checkpoint_path(p->run, steps[i]);
+        ok = path && at_path_remove(log, path);
+        at_free(path);
+    }
+    return ok;
+}
+
+bool at_checkpoint_save(const struct at_train_method *method, const struct at_train_params *p, struct at_optimizer *o,
+                        int64_t step, struct at_log *log)
+{
+    char *path = checkpoint_path(p->run, step), *dir = path ? at_dir_replace_begin(log, path) : NULL;
+    char *state = dir ? at_path_join(dir, "state.json") : NULL;
+    char *vectors = dir ? at_path_join(dir, "state.safetensors") : NULL;
+    bool ok = state && vectors && at_checkpoint_export(method, o, dir, log) &&
+              save_vectors(method, o, vectors, log) && save_state(method, p, step, state, log) &&
+              at_dir_replace_commit(log, path) && remove_old(p, log);
+    at_free(path);
+    at_free(dir);
+    at_free(state);
+    at_free(vectors);
+    return ok;
+}
+
+// The run must be continued with the settings it began with, or its result would be another's.
+static bool check_state(const struct at_train_method *method, const struct at_train_params *p, const char *path,
+                        struct at_log *log)
+{
+    struct at_json_doc *doc = at_json_load(log, path);
+    struct at_json settings = {0};
+    const char *name, *seed;
+    char mine[32];
+    snprintf(mine, sizeof(mine), "%" PRIu64, p->seed);
+    bool ok = doc && at_json_str(at_json_root(doc), "method", "", &name) &&
+              at_json_need(at_json_root(doc), "settings", &settings) && at_json_str(settings, "seed", "", &seed);
+    if (ok && strcmp(name, method->name) != 0)
+        ok = at_fail(log, AT_ERROR_INPUT, "%s: the run was of method %s, not %s", path, name, method->name);
+    if (ok && strcmp(seed, mine) != 0)
+        ok = at_fail(log, AT_ERROR_INPUT, "%s: the run began with seed %s; give --seed %s to go on", path, seed, seed);
+    double lr = 0;
+    int accumulate = 0;
+    ok = ok && at_json_num(settings, "lr", p->lr, &lr) &&
+         at_json_int(settings, "accumulate", 1, 1, 1 << 30, &accumulate);
+    if (ok && lr != p->lr)
+        at_warn(log, "the learning rate was %g and is now %g", lr, p->lr);
+    if (ok && accumulate != (p->accumulate > 0 ? p->accumulate : 1))
+        at_warn(log, "the batches a step were %d and are now %d", accumulate, p->accumulate);
+    at_json_destroy(&doc);
+    return ok;
+}
+
+static bool load_vectors(const struct at_train_method *method, struct at_optimizer *o, const char *path,
+                         struct at_log *log)
+{
+    struct vector v[VECTORS];
+    int n = list_vectors(method, o, v);
+    struct at_safetensors *file = at_safetensors_open(log, path);
+    bool ok = file;
+    for (int i = 0; ok && i < n; i++) {
+        uint64_t shape = (uint64_t)v[i].store->count;
+        const struct at_st_tensor *t = at_safetensors_need(file, v[i].name, &shape, 1);
+        float *values = t ? at_calloc((size_t)shape, sizeof(float)) : NULL;
+        ok = values && at_safetensors_to_f32(file, t, values) && at_store_write(v[i].store, 0, values, v[i].store->count);
+        at_free(values);
+    }
+    at_safetensors_destroy(&file);
+    return ok;
+}
+
+bool at_checkpoint_load(const struct at_train_method *method, const struct at_train_params *p, struct at_optimizer *o,
+                        int64_t step, struct at_log *log)
+{
+    char *dir = checkpoint_path(p->run, step);
+    char *state = dir ? at_path_join(dir, "state.json") : NULL;
+    char *vectors = dir ? at_path_join(dir, "state.safetensors") : NULL;
+    bool ok = state && vectors && check_state(method, p, state, log) && load_vectors(method, o, vectors, log);
+    at_free(dir);
+    at_free(state);
+    at_free(vectors);
+    return ok;
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/denoiser.h"
+
+#include "core/base/alloc.h"
+#include "pipelines/spread.h"
+
+struct at_denoiser {
+    struct at_spread *spread;
+    int batch;
+};
+
+struct request {
+    const struct at_model *m;
+    const struct at_denoiser_params *p;
+};
+
+static bool build(const void *priv, struct at_graph *g, int worker, int batch, struct at_ports *ports)
+{
+    (void)worker;
+    const struct request *r = priv;
+    const struct at_unet_config *c = &r->m->unet;
+    struct at_builder b = {
+        .g = g, .params = r->m->unet_params, .adapters = r->p->adapters, .adapter_count = r->p->adapter_count};
+    struct at_unet_inputs in = {
+        .x = at_graph_input(g, "x", AT_SHAPE(batch, r->p->height, r->p->width, c->in_channels), AT_F32),
+        .t = at_graph_input(g, "t", AT_SHAPE(batch), AT_F32),
+        .context = at_graph_input(g, "text", AT_SHAPE(batch, at_model_tokens(r->m), c->context[0]), AT_F32),
+    };
+    ports->in[0] = in.x;
+    ports->in[1] = in.t;
+    ports->in[2] = in.context;
+    ports->out[0] = at_unet(&b, c, &in);
+    return at_graph_ok(g);
+}
+
+struct at_denoiser *at_denoiser_create(struct at_model *m, const struct at_denoiser_params *params)
+{
+    struct at_denoiser *d = at_calloc(1, sizeof(*d));
+    if (!d) {
+        at_fail_memory(m->log, sizeof(*d));
+        return NULL;
+    }
+    struct request r = {m, params};
+    struct at_spread_params p = {.dev = m->dev, .items = params->batch, .max_batch = params->batch, .build = build,
+                                 .priv = &r};
+    d->batch = params->batch;
+    if (!(d->spread = at_spread_create(&p, m->log)))
+        at_denoiser_destroy(&d);
+    return d;
+}
+
+void at_denoiser_destroy(struct at_denoiser **d)
+{
+    if (!*d)
+        return;
+    at_spread_destroy(&(*d)->spread);
+    at_free(*d);
+    *d = NULL;
+}
+
+bool at_denoiser_run(struct at_denoiser *d, const float *x, const float *t, const float *text, float *y)
+{
+    return at_spread_run(d->spread, d->batch, (const void *[]){x, t, text}, (void *[]){y});
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/model.h"
+
+#include "core/base/alloc.h"
+#include "core/io/file.h"
+#include "core/io/json.h"
+#include "pipelines/stages.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char *embedded_in(const char *dir)
+{
+    char *path = at_path_join(dir, "model"), *index = path ? at_path_join(path, "model_index.json") : NULL;
+    if (index && !at_file_exists(index)) {
+        at_free(path);
+        path = NULL;
+    }
+    at_free(index);
+    return path;
+}
+
+char *at_model_embedded_path(struct at_log *log)
+{
+    const char *env = getenv("ATTUNE_DATA");
+    char *found = env ? embedded_in(env) : NULL;
+    char exe[4096];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+    static const char *const beside[] = {"../datasets/emoji", "../../datasets/emoji", "../share/attune/emoji"};
+    for (size_t i = 0; !found && n > 0 && i < sizeof(beside) / sizeof(*beside); i++) {
+        exe[n] = 0;
+        char *dir = at_path_dir(exe), *data = dir ? at_path_join(dir, beside[i]) : NULL;
+        found = data ? embedded_in(data) : NULL;
+        at_free(dir);
+        at_free(data);
+    }
+    if (!found)
+        at_fail(log, AT_ERROR_INPUT, "the embedded model is not beside the program: give a model folder with -m, or its "
+                                     "parent folder in ATTUNE_DATA");
+    return found;
+}
+
+static struct at_json_doc *open_config(struct at_model *m, const char *part)
+{
+    char *dir = at_path_join(m->path, part), *file = dir ? at_path_join(dir, "config.json") : NULL;
+    struct at_json_doc *doc = file ? at_json_load(m->log, file) : NULL;
+    at_free(dir);
+    at_free(file);
+    return doc;
+}
+
+static bool read_configs(struct at_model *m, unsigned parts)
+{
+    bool ok = true;
+    if (parts & AT_PART_TEXT) {
+        struct at_json_doc *doc = open_config(m, "text_encoder");
+        ok = doc && at_clip_config_parse(at_json_root(doc), &m->clip);
+        at_json_destroy(&doc);
+        char *dir = at_path_join(m->path, "tokenizer");
+        ok = ok && dir && (m->tokenizer = at_clip_tokenizer_load(dir, m->log));
+        at_free(dir);
+        if (ok && at_clip_tokenizer_size(m->tokenizer) > m->clip.vocab)
+            ok = at_fail(m->log, AT_ERROR_INPUT, "%s: the tokenizer has %d tokens, the text encoder %d", m->path,
+                         at_clip_tokenizer_size(m->tokenizer), m->clip.vocab);
+    }
+    if (ok && parts & AT_PART_UNET) {
+        struct at_json_doc *doc = open_config(m, "unet");
+        ok = doc && at_unet_config_parse(at_json_root(doc), &m->unet);
+        at_json_destroy(&doc);
+        char *file = at_strf("%s/scheduler/scheduler_config.json", m->path);
+        ok = ok && file && (m->schedule = at_schedule_load(file, m->log));
+        at_free(file);
+    }
+    if (ok && parts & AT_PART_VAE) {
+        struct at_json_doc *doc = open_config(m, "vae");
+        ok = doc && at_vae_config_parse(at_json_root(doc), &m->vae);
+        at_json_destroy(&doc);
+    }
+    return ok;
+}
+
+// The parts must fit together, or a later graph fails with less to say.
+static bool check_fit(struct at_model *m, unsigned parts)
+{
+    if (parts & AT_PART_UNET && m->unet.addition_time)
+        return at_fail(m->log, AT_ERROR_INPUT, "%s: models with a second text encoder (SDXL) are not supported yet",
+                       m->path);
+    if ((parts & (AT_PART_UNET | AT_PART_TEXT)) == (AT_PART_UNET | AT_PART_TEXT))
+        for (int i = 0; i < m->unet.blocks; i++)
+            if (m->unet.context[i] != m->clip.width)
+                return at_fail(m->log, AT_ERROR_INPUT,
+                               "%s: unet cross_attention_dim is %d, but text_encoder hidden_size is %d", m->path,
+                               m->unet.context[i], m->clip.width);
+    if ((parts & (AT_PART_UNET | AT_PART_VAE)) == (AT_PART_UNET | AT_PART_VAE) &&
+        (m->unet.in_channels != m->vae.latent_channels || m->unet.out_channels != m->vae.latent_channels))
+        return at_fail(m->log, AT_ERROR_INPUT, "%s: unet has %d in_channels and %d out_channels, but vae has %d "
+                       "latent_channels", m->path, m->unet.in_channels, m->unet.out_channels, m->vae.latent_channels);
+    return true;
+}
+
+static bool declare(struct at_model *m, unsigned parts)
+{
+    struct at_graph *g = at_graph_create(m->log);
+    if (!g)
+        return false;
+    if (parts & AT_PART_TEXT) {
+        struct at_builder b = {.g = g, .params = m->text_params};
+        struct at_node *ids = at_graph_input(g, "ids", AT_SHAPE(1, m->clip.positions), AT_I32);
+        at_clip_text(&b, &m->clip, &(struct at_clip_inputs){.ids = ids}, NULL);
+    }
+    if (parts & AT_PART_UNET) {
+        struct at_builder b = {.g = g, .params = m->unet_params};
+        int side = 1 << (m->unet.blocks - 1);
+        struct at_unet_inputs in = {
+            .x = at_graph_input(g, "x", AT_SHAPE(1, side, side, m->unet.in_channels), AT_F32),
+            .t = at_graph_input(g, "t", AT_SHAPE(1), AT_F32),
+            .context = at_graph_input(g, "context", AT_SHAPE(1, 1, m->unet.context[0]), AT_F32),
+        };
+        if (m->unet.guidance_dim)
+            in.guidance = at_graph_input(g, "guidance", AT_SHAPE(1, m->unet.guidance_dim), AT_F32);
+        at_unet(&b, &m->unet, &in);
+    }
+    if (parts & AT_PART_VAE) {
+        struct at_builder b = {.g = g, .params = m->vae_params};
+        int side = at_vae_factor(&m->vae);
+        at_vae_encode(&b, &m->vae, at_graph_input(g, "image", AT_SHAPE(1, side, side, m->vae.in_channels), AT_F32));
+        at_vae_decode(&b, &m->vae, at_graph_input(g, "z", AT_SHAPE(1, 1, 1, m->vae.latent_channels), AT_F32));
+    }
+    bool ok = at_graph_ok(g);
+    at_graph_destroy(&g);
+    return ok;
+}
+
+struct part {
+    enum at_part bit;
+    const char *dir, *base;
+    struct at_params **params;
+};
+
+static bool open_weights(struct at_model *m, const struct part *part, const struct at_model_params *p)
+{
+    bool fresh = p->untrained && (!p->fresh || p->fresh & part->bit);
+    struct at_safetensors *file = NULL;
+    if (!fresh) {
+        char *dir = at_path_join(m->path, part->dir);
+        file = dir ? at_weights_open(m->log, dir, part->base, NULL) : NULL;
+        at_free(dir);
+        if (!file)
+            return false;
+        if (part->bit == AT_PART_TEXT)
+            m->clip.bare = at_clip_bare(file);
+    }
+    static const char *const ignored[] = {"text_model.embeddings.position_ids", "embeddings.position_ids", NULL};
+    int replicas = p->trainable & part->bit ? p->replicas > 0 ? p->replicas : 1 : 0;
+    bool ok = (*part->params = at_params_create(m->log)) && declare(m, part->bit) &&
+              at_params_allocate(*part->params, m->dev, replicas);
+    if (ok)
+        ok = fresh ? at_params_init(*part->params, p->seed + part->bit)
+                   : at_params_load(*part->params, file, "", ignored);
+    at_safetensors_destroy(&file);
+    return ok;
+}
+
+// A pipeline this program can run.
+static bool check_index(struct at_model *m)
+{
+    char *file = at_path_join(m->path, "model_index.json");
+    if (!file)
+        return at_fail_memory(m->log, strlen(m->path));
+    if (!at_dir_exists(m->path)) {
+        at_fail(m->log, AT_ERROR_INPUT, "%s: there is no such model folder", m->path);
+        at_free(file);
+        return false;
+    }
+    struct at_json_doc *doc = at_json_load(m->log, file);
+    at_free(file);
+    const char *class;
+    bool ok = doc && at_json_str(at_json_root(doc), "_class_name", "StableDiffusionPipeline", &class);
+    if (ok && strncmp(class, "StableDiffusion", 15) != 0)
+        ok = at_json_fail(at_json_get(at_json_root(doc), "_class_name"), "\"%s\" is not supported, only "
+                          "StableDiffusionPipeline", class);
+    at_json_destroy(&doc);
+    return ok;
+}
+
+struct at_model *at_model_open(struct at_device *dev, const struct at_model_params *p, struct at_log *log)
+{
+    struct at_model *m = at_calloc(1, sizeof(*m));
+    if (!m) {
+        at_fail_memory(log, sizeof(*m));
+        return NULL;
+    }
+    unsigned parts = p->parts ? p->parts : AT_PART_TEXT | AT_PART_UNET | AT_PART_VAE;
+    m->log = log;
+    m->dev = dev;
+    m->path = p->path ? at_strdup(p->path) : at_model_embedded_path(log);
+    const struct part list[] = {{AT_PART_TEXT, "text_encoder", "model", &m->text_params},
+                                {AT_PART_UNET, "unet", "diffusion_pytorch_model", &m->unet_params},
+                                {AT_PART_VAE, "vae", "diffusion_pytorch_model", &m->vae_params}};
+    bool ok = m->path && check_index(m) && read_configs(m, parts) && check_fit(m, parts) &&
+              (m->stages = at_model_stages_create(log));
+    for (int i = 0; ok && i < 3; i++)
+        if (parts & list[i].bit)
+            ok = open_weights(m, &list[i], p);
+    if (!ok)
+        at_model_destroy(&m);
+    return m;
+}
+
+void at_model_destroy(struct at_model **model)
+{
+    struct at_model *m = *model;
+    if (!m)
+        return;
+    at_model_stages_destroy(&m->stages);
+    at_params_destroy(&m->text_params);
+    at_params_destroy(&m->unet_params);
+    at_params_destroy(&m->vae_params);
+    at_clip_tokenizer_destroy(&m->tokenizer);
+    at_schedule_destroy(&m->schedule);
+    at_free(m->path);
+    at_free(m);
+    *model = NULL;
+}
+
+int at_model_tokens(const struct at_model *m)
+{
+    int length = (int)at_clip_tokenizer_length(m->tokenizer);
+    return length < m->clip.positions ? length : m->clip.positions;
+}
+
+bool at_model_tokenize(const struct at_model *m, const char *prompt, int32_t *ids)
+{
+    struct at_clip_encoding e;
+    size_t bytes = strlen(prompt);
+    int length = at_model_tokens(m);
+    if (!at_clip_tokenizer_encode(m->tokenizer, prompt, bytes, ids, (size_t)length, &e))
+        return false;
+    if (e.cut < bytes)
+        at_warn(m->log, "the prompt has %zu tokens, the model reads %d; left out: \"%s\"", e.tokens, length,
+                prompt + e.cut);
+    return true;
+}
+
+void at_model_latent(const struct at_model *m, const float *moments, const float *noise, int64_t pixels, float *latent)
+{
+    int c = m->vae.latent_channels;
+    for (int64_t p = 0; p < pixels; p++) {
+        for (int i = 0; i < c; i++) {
+            float z = moments[p * 2 * c + i], v = moments[p * 2 * c + c + i];
+            if (noise)
+                z += expf(0.5f * (v < -30 ? -30 : v > 20 ? 20 : v)) * noise[p * c + i];
+            latent[p * c + i] = (z - m->vae.shift_factor) * m->vae.scaling_factor;
+        }
+    }
+}

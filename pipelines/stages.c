@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/stages.h"
+
+#include "core/base/alloc.h"
+#include "pipelines/model.h"
+#include "pipelines/spread.h"
+
+// A graph compiled for one size; another size compiles anew.
+struct stage {
+    struct at_spread *spread;
+    int items, height, width;
+};
+
+struct at_model_stages {
+    struct stage text, encode, decode;
+};
+
+struct at_model_stages *at_model_stages_create(struct at_log *log)
+{
+    struct at_model_stages *s = at_calloc(1, sizeof(*s));
+    if (!s)
+        at_fail_memory(log, sizeof(*s));
+    return s;
+}
+
+void at_model_stages_destroy(struct at_model_stages **stages)
+{
+    if (!*stages)
+        return;
+    at_spread_destroy(&(*stages)->text.spread);
+    at_spread_destroy(&(*stages)->encode.spread);
+    at_spread_destroy(&(*stages)->decode.spread);
+    at_free(*stages);
+    *stages = NULL;
+}
+
+struct size {
+    const struct at_model *m;
+    int height, width;
+};
+
+static bool build_text(const void *priv, struct at_graph *g, int worker, int batch, struct at_ports *ports)
+{
+    (void)worker;
+    const struct size *s = priv;
+    struct at_builder b = {.g = g, .params = s->m->text_params};
+    ports->in[0] = at_graph_input(g, "ids", AT_SHAPE(batch, at_model_tokens(s->m)), AT_I32);
+    ports->out[0] = at_clip_text(&b, &s->m->clip, &(struct at_clip_inputs){.ids = ports->in[0]}, NULL);
+    return at_graph_ok(g);
+}
+
+static bool build_encode(const void *priv, struct at_graph *g, int worker, int batch, struct at_ports *ports)
+{
+    (void)worker;
+    const struct size *s = priv;
+    struct at_builder b = {.g = g, .params = s->m->vae_params};
+    ports->in[0] = at_graph_input(g, "image", AT_SHAPE(batch, s->height, s->width, s->m->vae.in_channels), AT_F32);
+    ports->out[0] = at_vae_encode(&b, &s->m->vae, ports->in[0]);
+    return at_graph_ok(g);
+}
+
+static bool build_decode(const void *priv, struct at_graph *g, int worker, int batch, struct at_ports *ports)
+{
+    (void)worker;
+    const struct size *s = priv;
+    struct at_builder b = {.g = g, .params = s->m->vae_params};
+    ports->in[0] = at_graph_input(g, "z", AT_SHAPE(batch, s->height, s->width, s->m->vae.latent_channels), AT_F32);
+    struct at_node *z = at_scale(g, ports->in[0], 1 / s->m->vae.scaling_factor, s->m->vae.shift_factor);
+    ports->out[0] = at_vae_decode(&b, &s->m->vae, z);
+    return at_graph_ok(g);
+}
+
+// Few items at once: the autoencoder's activations are the largest of all.
+static bool prepare(struct at_model *m, struct stage *stage, int n, int height, int width,
+                    bool (*build)(const void *, struct at_graph *, int, int, struct at_ports *), int max_batch)
+{
+    if (stage->spread && stage->items >= n && stage->height == height && stage->width == width)
+        return true;
+    at_spread_destroy(&stage->spread);
+    struct size s = {m, height, width};
+    struct at_spread_params p = {.dev = m->dev, .items = n, .max_batch = max_batch, .build = build, .priv = &s};
+    *stage = (struct stage){at_spread_create(&p, m->log), n, height, width};
+    return stage->spread;
+}
+
+bool at_model_embed(struct at_model *m, const char *const *prompts, int n, float *hidden)
+{
+    int length = at_model_tokens(m);
+    int32_t *ids = at_calloc((size_t)n * (size_t)length, sizeof(*ids));
+    bool ok = ids;
+    if (!ok)
+        at_fail_memory(m->log, (size_t)n * (size_t)length * sizeof(*ids));
+    for (int i = 0; ok && i < n; i++)
+        ok = at_model_tokenize(m, prompts[i], ids + (size_t)i * (size_t)length);
+    ok = ok && prepare(m, &m->stages->text, n, 0, 0, build_text, 16) &&
+         at_spread_run(m->stages->text.spread, n, (const void *[]){ids}, (void *[]){hidden});
+    at_free(ids);
+    return ok;
+}
+
+// Images a graph of the autoencoder takes: about half a million pixels.
+static int vae_batch(int height, int width)
+{
+    int64_t n = 512 * 1024 / ((int64_t)height * width);
+    return n < 1 ? 1 : n > 16 ? 16 : (int)n;
+}
+
+bool at_model_encode(struct at_model *m, const float *images, int n, int height, int width, float *moments)
+{
+    return prepare(m, &m->stages->encode, n, height, width, build_encode, vae_batch(height, width)) &&
+           at_spread_run(m->stages->encode.spread, n, (const void *[]){images}, (void *[]){moments});
+}
+
+bool at_model_decode(struct at_model *m, const float *latents, int n, int h, int w, float *images)
+{
+    int factor = at_vae_factor(&m->vae);
+    return prepare(m, &m->stages->decode, n, h, w, build_decode, vae_batch(h * factor, w * factor)) &&
+           at_spread_run(m->stages->decode.spread, n, (const void *[]){latents}, (void *[]){images});
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/train.h"
+
+#include "core/base/alloc.h"
+#include "core/io/file.h"
+#include "pipelines/checkpoint.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+struct loop {
+    const struct at_train_method *method;
+    const struct at_train_params *p;
+    struct at_log *log;
+    struct at_optimizer *optimizer;
+    FILE *metrics;
+    double seconds; // of the last step
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+// Drops lines of steps after `step`, which a stopped run wrote beyond its last checkpoint.
+static bool trim_metrics(const char *path, int64_t step, struct at_log *log)
+{
+    uint8_t *data = NULL;
+    size_t size = 0, keep = 0;
+    if (!at_file_exists(path))
+        return true;
+    if (!at_file_read(log, path, (size_t)1 << 32, &data, &size))
+        return false;
+    for (size_t at = 0; at < size;) {
+        const uint8_t *end = memchr(data + at, '\n', size - at);
+        long long line = -1;
+        if (!end || sscanf((const char *)data + at, "{\"step\":%lld", &line) != 1 || line > step)
+            break;
+        keep = at = (size_t)(end - data) + 1;
+    }
+    bool ok = at_file_replace(log, path, data, keep);
+    at_free(data);
+    return ok;
+}
+
+static bool open_metrics(struct loop *l, int64_t start)
+{
+    char *path = at_path_join(l->p->run, "metrics.jsonl");
+    bool ok = path && (start == 0 ? at_path_remove(l->log, path) : trim_metrics(path, start, l->log));
+    if (ok && !(l->metrics = fopen(path, "a")))
+        ok = at_fail(l->log, AT_ERROR_FAILED, "%s: cannot be written", path);
+    at_free(path);
+    return ok;
+}
+
+static bool write_metrics(struct loop *l, int64_t step, const struct at_metrics *m)
+{
+    fprintf(l->metrics, "{\"step\":%" PRId64, step);
+    for (int i = 0; i < m->count; i++) {
+        double v = m->list[i].sum / m->list[i].count;
+        if (isfinite(v))
+            fprintf(l->metrics, ",\"%s\":%.9g", m->list[i].name, v);
+        else
+            fprintf(l->metrics, ",\"%s\":null", m->list[i].name);
+    }
+    fprintf(l->metrics, "}\n");
+    if (fflush(l->metrics) != 0)
+        return at_fail(l->log, AT_ERROR_FAILED, "%s/metrics.jsonl: cannot be written (is the disk full?)", l->p->run);
+    return true;
+}
+
+static void report(const struct loop *l, int64_t step, const struct at_metrics *m)
+{
+    if (!l->p->progress)
+        return;
+    char line[512];
+    size_t used = 0;
+    for (int i = 0; i < m->count && used < sizeof(line); i++)
+        used += (size_t)snprintf(line + used, sizeof(line) - used, "%s%s %.4g", i ? "  " : "", m->list[i].name,
+                                 m->list[i].sum / m->list[i].count);
+    l->p->progress(l->p->priv, step, l->p->steps, line);
+}
+
+// One optimiser step; `step` counts from 0.
+static bool run_step(struct loop *l, int64_t step)
+{
+    const struct at_train_params *p = l->p;
+    int batches = p->accumulate > 0 ? p->accumulate : 1;
+    struct at_metrics m = {0};
+    double start = now(), norm = 0;
+    for (int micro = 0; micro < batches; micro++)
+        if (!l->method->batch(l->method->priv, step, micro, &m))
+            return false;
+    if (!isfinite(at_metrics_get(&m, "loss")))
+        return at_fail(l->log, AT_ERROR_FAILED, "step %" PRId64 ": the loss is not finite; lower the learning rate or "
+                       "look at the data", step + 1);
+    struct at_lr schedule = p->schedule;
+    schedule.total = schedule.total > 0 ? schedule.total : p->steps;
+    double lr = p->lr * at_lr_factor(&schedule, step);
+    if (!at_optimizer_step(l->optimizer, step + 1, lr, 1.0 / batches, &norm))
+        return false;
+    l->seconds = now() - start;
+    at_metrics_add(&m, "grad_norm", norm);
+    at_metrics_add(&m, "lr", lr);
+    at_metrics_add(&m, "seconds", l->seconds);
+    report(l, step + 1, &m);
+    return write_metrics(l, step + 1, &m);
+}
+
+static bool run(struct loop *l, int64_t start)
+{
+    const struct at_train_params *p = l->p;
+    for (int64_t step = start; step < p->steps; step++) {
+        if (!run_step(l, step))
+            return false;
+        bool stop = p->interrupted && p->interrupted(p->priv), last = step + 1 == p->steps;
+        bool due = p->save_every > 0 && (step + 1) % p->save_every == 0;
+        if ((stop || last || due) && !at_checkpoint_save(l->method, p, l->optimizer, step + 1, l->log))
+            return false;
+        if (stop && !last)
+            return at_fail(l->log, AT_ERROR_INTERRUPTED, "stopped after step %" PRId64 "; go on with --resume", step + 1);
+    }
+    return true;
+}
+
+static bool prepare(struct loop *l, int64_t *start)
+{
+    const struct at_train_params *p = l->p;
+    struct at_lr schedule = p->schedule;
+    schedule.total = schedule.total > 0 ? schedule.total : p->steps;
+    if (!at_lr_validate(&schedule, l->log) || !at_dir_make(l->log, p->run))
+        return false;
+    int64_t newest = at_checkpoint_newest(p->run, l->log);
+    *start = 0;
+    if (p->resume && newest < 0)
+        return at_fail(l->log, AT_ERROR_INPUT, "%s: there is no checkpoint to resume from", p->run);
+    if (!p->resume && newest >= 0)
+        return at_fail(l->log, AT_ERROR_USAGE, "%s: holds a run already (checkpoint at step %" PRId64 "): choose another "
+                       "folder, or --resume", p->run, newest);
+    l->optimizer = at_optimizer_create(l->method->sets, l->method->set_count, &p->optimizer, l->log);
+    if (!l->optimizer)
+        return false;
+    if (p->resume) {
+        if (!at_checkpoint_load(l->method, p, l->optimizer, newest, l->log))
+            return false;
+        *start = newest;
+    }
+    return open_metrics(l, *start);
+}
+
+static bool save_config(const struct at_train_params *p, struct at_log *log)
+{
+    if (!p->config.item)
+        return true;
+    char *path = at_path_join(p->run, "run.json");
+    struct at_json_doc *doc = at_json_create(log, false);
+    bool ok = path && doc;
+    for (struct at_json v = at_json_first(p->config); ok && v.item; v = at_json_next(v))
+        at_json_put_copy(at_json_root(doc), at_json_key(v), v);
+    ok = ok && at_json_save(doc, path, true);
+    at_json_destroy(&doc);
+    at_free(path);
+    return ok;
+}
+
+bool at_train(const struct at_train_method *method, const struct at_train_params *params, struct at_log *log)
+{
+    struct loop l = {.method = method, .p = params, .log = log};
+    int64_t start;
+    bool ok = prepare(&l, &start) && save_config(params, log) && run(&l, start) &&
+              at_checkpoint_export(method, l.optimizer, params->run, log);
+    if (l.metrics)
+        fclose(l.metrics);
+    at_optimizer_destroy(&l.optimizer);
+    return ok;
+}
