@@ -53,6 +53,28 @@ AT_HOST(attention)
 }
 
 #else
+#include "core/ops/scores.h"
+
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    return at_scores_bytes(n, 1);
+}
+
+static bool lower(struct at_lower *l)
+{
+    struct at_scores p = {0};
+    bool ok = true;
+    for (bool more = false; ok && at_scores_next(&p, l->node, 1); more = true) {
+        if (more)
+            at_lower_barrier(l);
+        ok = at_lower_scores(l, &p, AT_SCORES_QK, l->scratch, l->in[0], l->in[1], l->node->attr.f[0]);
+        at_lower_barrier(l);
+        ok = ok && at_lower_softmax(l, &p, l->scratch);
+        at_lower_barrier(l);
+        ok = ok && at_lower_scores(l, &p, AT_SCORES_SK, l->scratch, l->out, l->in[2], 1);
+    }
+    return ok;
+}
 
 static size_t scratch(const struct at_node *n, int threads)
 {
@@ -96,6 +118,7 @@ static const struct at_op_case cases[] = {
     {.in = {{3, {2, 9, 16}}, {3, {2, 9, 16}}, {3, {2, 9, 16}}}, .attr = {.i = {4, 1}, .f = {0.5f}}, .low = -2, .high = 2},
     {.in = {{3, {1, 131, 8}}, {3, {1, 131, 8}}, {3, {1, 131, 8}}}, .attr = {.i = {1, 1}, .f = {0.3f}}},
     {.in = {{3, {3, 65, 40}}, {3, {3, 77, 40}}, {3, {3, 77, 40}}}, .attr = {.i = {2, 0}, .f = {0.22f}}, .low = -3, .high = 3},
+    {.in = {{3, {1, 70, 132}}, {3, {1, 35, 132}}, {3, {1, 35, 132}}}, .attr = {.i = {1, 0}, .f = {0.1f}}},
     {.in = {{3, {1, 17, 80}}, {3, {1, 17, 80}}, {3, {1, 17, 80}}}, .attr = {.i = {1, 0}, .f = {0.11f}}},
 };
 
@@ -106,6 +129,8 @@ const struct at_op at_op_attention = {
     .infer = infer,
     .backward = backward,
     .scratch = scratch,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
 };

@@ -79,6 +79,38 @@ AT_HOST(attention_bwd)
 }
 
 #else
+#include "core/ops/scores.h"
+
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    return at_scores_bytes(n, 2);
+}
+
+static bool lower(struct at_lower *l)
+{
+    const struct at_node *n = l->node;
+    uint64_t q = l->in[0], k = l->in[1], v = l->in[2], y = l->in[3], dy = l->in[4];
+    uint64_t dq = l->out, dk = dq + 4 * (uint64_t)at_shape_count(n->in[0]->shape);
+    uint64_t dv = dk + 4 * (uint64_t)at_shape_count(n->in[1]->shape), p = l->scratch, dp = p + at_scores_bytes(n, 2) / 2;
+    struct at_scores part = {0};
+    float scale = n->attr.f[0];
+    bool ok = true;
+    for (bool more = false; ok && at_scores_next(&part, n, 2); more = true) {
+        if (more)
+            at_lower_barrier(l);
+        ok = at_lower_scores(l, &part, AT_SCORES_QK, p, q, k, scale) &&
+             at_lower_scores(l, &part, AT_SCORES_QK, dp, dy, v, 1);
+        at_lower_barrier(l);
+        ok = ok && at_lower_softmax(l, &part, p);
+        at_lower_barrier(l);
+        ok = ok && at_lower_scores(l, &part, AT_SCORES_SQ, p, dy, dv, 1) &&
+             at_lower_softmax_bwd(l, &part, p, dp, y, dy);
+        at_lower_barrier(l);
+        ok = ok && at_lower_scores(l, &part, AT_SCORES_SK, dp, dq, k, scale) &&
+             at_lower_scores(l, &part, AT_SCORES_SQ, dp, q, dk, scale);
+    }
+    return ok;
+}
 
 static size_t scratch(const struct at_node *n, int threads)
 {
@@ -110,6 +142,8 @@ static const struct at_op_case cases[] = {
      .attr = {.i = {3, 0}, .f = {0.5f}}},
     {.in = {{3, {1, 131, 8}}, {3, {1, 131, 8}}, {3, {1, 131, 8}}, {3, {1, 131, 8}}, {3, {1, 131, 8}}},
      .attr = {.i = {2, 1}, .f = {0.3f}}},
+    {.in = {{3, {2, 3, 9}}, {3, {2, 130, 9}}, {3, {2, 130, 9}}, {3, {2, 3, 9}}, {3, {2, 3, 9}}},
+     .attr = {.i = {1, 0}, .f = {0.3f}}},
     {.in = {{3, {3, 65, 40}}, {3, {3, 77, 40}}, {3, {3, 77, 40}}, {3, {3, 65, 40}}, {3, {3, 65, 40}}},
      .attr = {.i = {2, 0}, .f = {0.22f}}},
 };
@@ -121,6 +155,8 @@ const struct at_op at_op_attention_bwd = {
     .infer = infer,
     .backward = AT_NO_BACKWARD,
     .scratch = scratch,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
 };

@@ -27,6 +27,51 @@ AT_HOST(conv2d)
 }
 
 #else
+#include "core/ops/product.h"
+
+static bool lower(struct at_lower *l)
+{
+    struct at_shape x = l->node->in[0]->shape, w = l->node->in[1]->shape, y = l->node->shape;
+    const int32_t *attr = l->node->attr.i;
+    uint32_t c = at_lower_count(AT_SHAPE(x.dim[3])), depth = at_lower_count(AT_SHAPE(w.dim[1], w.dim[2], w.dim[3]));
+    uint32_t pixels = at_lower_count(AT_SHAPE(y.dim[0], y.dim[1], y.dim[2])), outputs = (uint32_t)w.dim[0];
+    struct at_conv_push push = {
+        .head = {l->in[0], l->in[1], l->out, l->in[2], l->in[3], pixels, outputs, 0, 1},
+        .h = (uint32_t)x.dim[1],
+        .w = (uint32_t)x.dim[2],
+        .c = c,
+        .taps = (uint32_t)w.dim[1] | (uint32_t)w.dim[2] << 16,
+        .row_h = (uint32_t)y.dim[1],
+        .row_w = (uint32_t)y.dim[2],
+        .step = attr[0],
+        .from_y = -attr[1],
+        .from_x = -attr[2],
+        .ldb = depth,
+        .tap_y = (uint32_t)w.dim[2] * c,
+        .tap_x = c,
+    };
+    return at_lower_product(l, &(struct at_product_params){
+                                   .kernel = "conv2d_f32",
+                                   .push = &push.head,
+                                   .push_size = sizeof(push),
+                                   .k_segments = (uint32_t)(w.dim[1] * w.dim[2]),
+                                   .k_length = c,
+                                   .splits = at_product_splits(pixels, outputs, depth),
+                                   .act = attr[7],
+                                   .a_rows = true,
+                                   .b_rows = true,
+                                   .a_wide = c % 4 == 0,
+                                   .b_wide = c % 4 == 0,
+                                   .y_wide = outputs % 4 == 0,
+                                   .y_plain = true,
+                               });
+}
+
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    struct at_shape w = n->in[1]->shape;
+    return at_product_scratch(at_shape_rows(n->shape), w.dim[0], w.dim[1] * w.dim[2] * w.dim[3]);
+}
 
 static size_t scratch(const struct at_node *n, int threads)
 {
@@ -79,6 +124,8 @@ static const struct at_op_case cases[] = {
     {.in = {{4, {1, 8, 6, 9}}, {4, {17, 3, 3, 9}}}, .attr = {.i = {2, 0, 0, 1, 1}}}, // the autoencoder's padding
     {.in = {{4, {1, 6, 5, 16}}, {4, {8, 1, 1, 16}}}, .attr = {.i = {1}}},
     {.in = {{4, {1, 9, 9, 2}}, {4, {3, 5, 2, 2}}}, .attr = {.i = {3, 2, 0, 1, 1}}},
+    {.in = {{4, {1, 12, 11, 36}}, {4, {20, 3, 3, 36}}}, .attr = {.i = {1, 1, 1, 1, 1}}}, // k is split on Vulkan
+    {.in = {{4, {1, 13, 11, 5}}, {4, {1, 3, 3, 5}}}, .attr = {.i = {1, 1, 1, 1, 1}}},
     {.in = {{4, {2, 5, 7, 8}}, {4, {6, 3, 3, 8}}, {1, {6}}, {4, {2, 5, 7, 6}}}, .attr = {.i = {1, 1, 1, 1, 1}},
      .forward_only = true},
     {.in = {{4, {2, 5, 7, 8}}, {4, {6, 3, 3, 8}}, {1, {6}}},
@@ -93,6 +140,8 @@ const struct at_op at_op_conv2d = {
     .infer = infer,
     .backward = backward,
     .scratch = scratch,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 1u << 3,

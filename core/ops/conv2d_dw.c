@@ -33,6 +33,53 @@ AT_HOST(conv2d_dw)
 }
 
 #else
+#include "core/ops/product.h"
+
+struct dw_push {
+    struct at_product_head head;
+    uint32_t h, w, c, tap_w;
+    uint32_t pixels, out_h, out_w;
+    int32_t step, top, left;
+};
+_Static_assert(sizeof(struct dw_push) == 96, "shaders/conv2d_dw.comp");
+
+static bool lower(struct at_lower *l)
+{
+    struct at_shape dy = l->node->in[0]->shape, x = l->node->in[1]->shape, w = l->node->shape;
+    const int32_t *attr = l->node->attr.i;
+    uint32_t outputs = (uint32_t)w.dim[0], columns = at_lower_count(AT_SHAPE(w.dim[1], w.dim[2], w.dim[3]));
+    struct dw_push push = {
+        .head = {l->in[0], l->in[1], l->out, 0, l->in[3], outputs, columns, 0, 1},
+        .h = (uint32_t)x.dim[1],
+        .w = (uint32_t)x.dim[2],
+        .c = (uint32_t)x.dim[3],
+        .tap_w = (uint32_t)w.dim[2],
+        .pixels = (uint32_t)at_shape_rows(dy),
+        .out_h = (uint32_t)dy.dim[1],
+        .out_w = (uint32_t)dy.dim[2],
+        .step = attr[0],
+        .top = attr[1],
+        .left = attr[2],
+    };
+    return at_lower_product(l, &(struct at_product_params){
+                                   .kernel = "conv2d_dw_f32",
+                                   .push = &push.head,
+                                   .push_size = sizeof(push),
+                                   .k_segments = 1,
+                                   .k_length = push.pixels,
+                                   .splits = at_product_splits(outputs, columns, push.pixels),
+                                   .a_wide = outputs % 4 == 0,
+                                   .b_wide = push.c % 4 == 0,
+                                   .y_wide = columns % 4 == 0,
+                                   .y_plain = true,
+                               });
+}
+
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    struct at_shape w = n->shape;
+    return at_product_scratch(w.dim[0], w.dim[1] * w.dim[2] * w.dim[3], at_shape_rows(n->in[0]->shape));
+}
 
 static size_t scratch(const struct at_node *n, int threads)
 {
@@ -63,6 +110,8 @@ static const struct at_op_case cases[] = {
     {.in = {{4, {2, 5, 7, 4}}, {4, {2, 5, 7, 3}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .shape = {4, {4, 3, 3, 3}}},
     {.in = {{4, {2, 4, 5, 5}}, {4, {2, 7, 9, 12}}}, .attr = {.i = {2, 1, 1, 1, 1}}, .shape = {4, {5, 3, 3, 12}}},
     {.in = {{4, {1, 4, 3, 17}}, {4, {1, 8, 6, 9}}}, .attr = {.i = {2, 0, 0, 1, 1}}, .shape = {4, {17, 3, 3, 9}}},
+    {.in = {{4, {1, 17, 19, 4}}, {4, {1, 17, 19, 20}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .shape = {4, {4, 3, 3, 20}}},
+    {.in = {{4, {2, 6, 5, 9}}, {4, {2, 6, 5, 1}}}, .attr = {.i = {1}}, .shape = {4, {9, 1, 1, 1}}},
     {.in = {{4, {3, 31, 30, 8}}, {4, {3, 31, 30, 6}}, {0}, {4, {8, 3, 3, 6}}},
      .attr = {.i = {1, 1, 1, 1, 1}},
      .shape = {4, {8, 3, 3, 6}}},
@@ -75,6 +124,8 @@ const struct at_op at_op_conv2d_dw = {
     .infer = infer,
     .backward = AT_NO_BACKWARD,
     .scratch = scratch,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 1u << 3,

@@ -45,6 +45,89 @@ AT_HOST(conv2d_dx)
 }
 
 #else
+#include "core/ops/product.h"
+
+// Along one axis, pixels of residue `at` modulo the stride meet the taps of one residue: taps tap0, tap0 + stride, ...,
+// `taps` of them, and pixel at + stride j meets dy[j + from - t] through the t-th.
+struct phase {
+    int64_t pixels, tap0, taps, from;
+};
+
+static struct phase phase_of(int64_t at, int64_t stride, int64_t size, int64_t taps, int64_t pad)
+{
+    struct phase p = {.pixels = at < size ? (size - at + stride - 1) / stride : 0, .tap0 = (at + pad) % stride};
+    p.taps = p.tap0 < taps ? (taps - p.tap0 + stride - 1) / stride : 0;
+    p.from = (at + pad - p.tap0) / stride;
+    return p;
+}
+
+static bool lower_phase(struct at_lower *l, int64_t at_y, int64_t at_x, uint32_t splits)
+{
+    struct at_shape dy = l->node->in[0]->shape, w = l->node->in[1]->shape, x = l->node->shape;
+    int64_t stride = l->node->attr.i[0], channels = x.dim[3], tap = w.dim[2] * channels;
+    struct phase v = phase_of(at_y, stride, x.dim[1], w.dim[1], l->node->attr.i[1]);
+    struct phase u = phase_of(at_x, stride, x.dim[2], w.dim[2], l->node->attr.i[2]);
+    int64_t rows = x.dim[0] * v.pixels * u.pixels;
+    if (rows == 0)
+        return true;
+    struct at_conv_push push = {
+        .head = {l->in[0], l->in[1], l->out, 0, l->in[3], (uint32_t)rows, (uint32_t)channels, 0, 1},
+        .h = (uint32_t)dy.dim[1],
+        .w = (uint32_t)dy.dim[2],
+        .c = (uint32_t)dy.dim[3],
+        .taps = (uint32_t)v.taps | (uint32_t)u.taps << 16,
+        .row_h = (uint32_t)v.pixels,
+        .row_w = (uint32_t)u.pixels,
+        .step = 1,
+        .from_y = (int32_t)v.from,
+        .from_x = (int32_t)u.from,
+        .ldb = (uint32_t)(w.dim[1] * tap),
+        .tap_at = (uint32_t)(v.tap0 * tap + u.tap0 * channels),
+        .tap_y = (uint32_t)(stride * tap),
+        .tap_x = (uint32_t)(stride * channels),
+        .y_at = (uint32_t)((at_y * x.dim[2] + at_x) * channels),
+        .y_n = (uint32_t)(x.dim[1] * x.dim[2] * channels),
+        .y_v = (uint32_t)(stride * x.dim[2] * channels),
+        .y_u = (uint32_t)(stride * channels),
+    };
+    return at_lower_product(l, &(struct at_product_params){
+                                   .kernel = "conv2d_f32",
+                                   .push = &push.head,
+                                   .push_size = sizeof(push),
+                                   .k_segments = (uint32_t)(v.taps * u.taps),
+                                   .k_length = push.c,
+                                   .splits = splits,
+                                   .a_rows = true,
+                                   .a_wide = dy.dim[3] % 4 == 0,
+                                   .b_wide = channels % 4 == 0,
+                                   .y_wide = channels % 4 == 0,
+                                   .y_plain = stride == 1,
+                                   .flip = true,
+                               });
+}
+
+static uint32_t splits_of(const struct at_node *n)
+{
+    struct at_shape w = n->in[1]->shape;
+    if (n->attr.i[0] > 1)
+        return 1;
+    return at_product_splits(at_shape_rows(n->shape), w.dim[3], w.dim[0] * w.dim[1] * w.dim[2]);
+}
+
+static bool lower(struct at_lower *l)
+{
+    int64_t stride = l->node->attr.i[0];
+    for (int64_t i = 0; i < stride * stride; i++)
+        if (!lower_phase(l, i / stride, i % stride, splits_of(l->node)))
+            return false;
+    return true;
+}
+
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    uint32_t splits = splits_of(n);
+    return splits > 1 ? (size_t)at_shape_count(n->shape) * splits * 4 : 0;
+}
 
 static size_t scratch(const struct at_node *n, int threads)
 {
@@ -73,6 +156,10 @@ static const struct at_op_case cases[] = {
     {.in = {{4, {2, 5, 7, 4}}, {4, {4, 3, 3, 3}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .shape = {4, {2, 5, 7, 3}}},
     {.in = {{4, {2, 4, 5, 5}}, {4, {5, 3, 3, 12}}}, .attr = {.i = {2, 1, 1, 1, 1}}, .shape = {4, {2, 7, 9, 12}}},
     {.in = {{4, {1, 4, 3, 17}}, {4, {17, 3, 3, 9}}}, .attr = {.i = {2, 0, 0, 1, 1}}, .shape = {4, {1, 8, 6, 9}}},
+    {.in = {{4, {1, 2, 3, 5}}, {4, {5, 2, 3, 4}}}, .attr = {.i = {3, 0, 1, 0, 1}}, .shape = {4, {1, 7, 8, 4}}},
+    // Pixels without taps.
+    {.in = {{4, {2, 3, 3, 6}}, {4, {6, 1, 1, 5}}}, .attr = {.i = {2}}, .shape = {4, {2, 5, 6, 5}}},
+    {.in = {{4, {1, 12, 11, 40}}, {4, {40, 3, 3, 12}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .shape = {4, {1, 12, 11, 12}}},
     {.in = {{4, {3, 20, 20, 8}}, {4, {8, 3, 3, 6}}, {0}, {4, {3, 20, 20, 6}}},
      .attr = {.i = {1, 1, 1, 1, 1}},
      .shape = {4, {3, 20, 20, 6}}},
@@ -85,6 +172,8 @@ const struct at_op at_op_conv2d_dx = {
     .infer = infer,
     .backward = AT_NO_BACKWARD,
     .scratch = scratch,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 1u << 3,

@@ -36,6 +36,51 @@ AT_HOST(matmul)
 }
 
 #else
+#include "core/ops/product.h"
+
+struct sizes {
+    int64_t m, n, k, lda, ldb;
+};
+
+static struct sizes sizes_of(const struct at_node *n)
+{
+    bool ta = n->attr.i[0], tb = n->attr.i[1];
+    struct at_shape a = n->in[0]->shape, b = n->in[1]->shape;
+    struct sizes s = {.lda = at_shape_last(a), .ldb = at_shape_last(b)};
+    s.m = ta ? s.lda : at_shape_rows(a);
+    s.k = ta ? at_shape_rows(a) : s.lda;
+    s.n = tb ? at_shape_rows(b) : s.ldb;
+    return s;
+}
+
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    struct sizes s = sizes_of(n);
+    return at_product_scratch(s.m, s.n, s.k);
+}
+
+static bool lower(struct at_lower *l)
+{
+    struct sizes s = sizes_of(l->node);
+    return at_lower_matmul(l, &(struct at_product_matmul){
+                                  .a = l->in[0],
+                                  .b = l->in[1],
+                                  .y = l->out,
+                                  .bias = l->in[2],
+                                  .residual = l->in[3],
+                                  .m = (uint32_t)s.m,
+                                  .n = (uint32_t)s.n,
+                                  .k = (uint32_t)s.k,
+                                  .ta = l->node->attr.i[0],
+                                  .tb = l->node->attr.i[1],
+                                  .lda = (uint32_t)s.lda,
+                                  .ldb = (uint32_t)s.ldb,
+                                  .ldy = (uint32_t)s.n,
+                                  .alpha = l->node->attr.f[0],
+                                  .act = l->node->attr.i[7],
+                                  .splits = at_product_splits(s.m, s.n, s.k),
+                              });
+}
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -90,6 +135,15 @@ static const struct at_op_case cases[] = {
     {.in = {{4, {2, 3, 5, 24}}, {2, {17, 24}}}, .attr = {.i = {0, 1}, .f = {0.25f}}},
     {.in = {{2, {205, 19}}, {2, {205, 31}}}, .attr = {.i = {1, 0}, .f = {1}}},
     {.in = {{2, {9, 130}}, {2, {12, 9}}}, .attr = {.i = {1, 1}, .f = {2}}},
+    {.in = {{2, {130, 70}}, {2, {70, 40}}}, .attr = {.f = {1}}},                     // past the tiles of every kernel
+    {.in = {{2, {67, 1}}, {2, {1, 129}}}, .attr = {.f = {-1}}},                      // an outer product
+    {.in = {{2, {129, 31}}, {2, {1, 31}}}, .attr = {.i = {0, 1}, .f = {1}}},         // one column
+    {.in = {{2, {1, 36}}, {2, {36, 132}}}, .attr = {.f = {1}}},                      // one row
+    {.in = {{2, {1037, 12}}, {2, {1037, 20}}}, .attr = {.i = {1, 0}, .f = {0.5f}}}, // k is split on Vulkan
+    {.in = {{2, {5, 600}}, {2, {6, 600}}, {1, {6}}}, .attr = {.i = {0, 1, 0, 0, 0, 0, 0, AT_ACT_SILU}, .f = {0.1f}},
+     .forward_only = true},
+    {.in = {{2, {5, 600}}, {2, {6, 600}}, {1, {6}}, {2, {5, 6}}}, .attr = {.i = {0, 1}, .f = {0.1f}},
+     .forward_only = true},
     {.in = {{2, {1040, 64}}, {2, {72, 64}}}, .attr = {.i = {0, 1}, .f = {1}}},
     {.in = {{2, {70, 64}}, {2, {72, 64}}, {1, {72}}, {2, {70, 72}}}, .attr = {.i = {0, 1}, .f = {1}},
      .forward_only = true},
@@ -107,6 +161,8 @@ const struct at_op at_op_matmul = {
     .required = 2,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 1u << 3,

@@ -11,7 +11,8 @@
 //
 // Environment: ATTUNE_VK_DISABLE=1 behaves as if there were no Vulkan. These lower what a device claims, so that a
 // large one can stand in for a small one: ATTUNE_VK_MAX_ALLOC and ATTUNE_VK_HEAP (bytes; K, M and G may follow),
-// ATTUNE_VK_MAX_WORKGROUP (invocations), ATTUNE_VK_NO_SUBGROUP=1. ATTUNE_VK_VALIDATE=1 turns the validation layer on:
+// ATTUNE_VK_MAX_WORKGROUP (invocations), ATTUNE_VK_NO_SUBGROUP=1. ATTUNE_VK_GPU=1 makes a
+// software device run the kernels meant for GPUs. ATTUNE_VK_VALIDATE=1 turns the validation layer on:
 // each of its errors is a failure in the log. ATTUNE_VK_FAIL_AT=n or n:lost calls at_vk_fail_at when a device is
 // opened.
 #ifndef CORE_VULKAN_DEVICE_H

@@ -153,6 +153,8 @@ static bool lower_limits(struct at_log *log, struct at_vk_info *info)
         info->max_buffer = info->memory;
     if (workgroup < info->max_workgroup)
         info->max_workgroup = (uint32_t)workgroup;
+    if (at_vk_env_on("ATTUNE_VK_GPU") && info->kind == AT_VK_KIND_CPU)
+        info->kind = AT_VK_KIND_OTHER;
     if (at_vk_env_on("ATTUNE_VK_NO_SUBGROUP")) {
         info->subgroup = 1;
         info->subgroup_arithmetic = false;

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// The first half of a matrix product y = act(alpha A B + bias) + residual, A (m,k), B (k,n): constants, the head of the
+// push constants, and which part of a tile an invocation loads. A kernel includes this file, declares its push block
+// with PRODUCT_HEAD in front, defines how operands are read, and then includes lib/gemm.glsl, which does the work.
+//
+// Constants: 0 workgroup = (BM / TM) (BN / TN), 1 and 2 the tile of y that a workgroup makes (BM, BN), 3 the part of it
+// that an invocation makes (TM | TN << 8, multiples of 4), 4 BK: the depth of a tile in shared memory, or 0 for a lean
+// kernel without shared memory, 5 flags, 6 activation.
+#ifndef LIB_PRODUCT_GLSL
+#define LIB_PRODUCT_GLSL
+
+#extension GL_EXT_control_flow_attributes : require
+
+layout(constant_id = 1) const uint BM = 32;
+layout(constant_id = 2) const uint BN = 32;
+layout(constant_id = 3) const uint PART = 0x404;
+layout(constant_id = 4) const uint BK = 8;
+layout(constant_id = 5) const uint FLAGS = 0;
+layout(constant_id = 6) const uint ACT = 0;
+
+const uint TM = PART & 255u;
+const uint TN = PART >> 8;
+const uint THREADS = (BM / TM) * (BN / TN);
+const bool LEAN = BK == 0u;
+const bool A_WIDE = (FLAGS & 1u) != 0u; // A is read four at a time along its contiguous index
+const bool B_WIDE = (FLAGS & 2u) != 0u;
+const bool Y_WIDE = (FLAGS & 4u) != 0u; // y, bias and residual are accessed four at a time along n
+const bool A_ROWS = (FLAGS & 8u) != 0u; // A is contiguous along k; otherwise along m
+const bool B_ROWS = (FLAGS & 16u) != 0u; // B is contiguous along k; otherwise along n
+
+// Loads of an invocation ("slots") for one tile of depth BK; in a lean kernel a slot is a row (column) of its part.
+const uint A_SLOTS = LEAN ? TM : BM * BK / THREADS / (A_WIDE ? 4u : 1u);
+const uint B_SLOTS = LEAN ? TN : BN * BK / THREADS / (B_WIDE ? 4u : 1u);
+
+// form: bit 0 bias, bit 1 residual, bit 2 y is a plain (m,n) matrix, bits 8.. parts that k is split into; the parts lie
+// one after the other in y, without epilogue, for product_sum.comp.
+#define PRODUCT_HEAD F32 a, b, y, bias, residual; uint m, n, form; float alpha;
+
+// Where slot s of this invocation lies in a tile: x along m or n (`extent` long), y along k.
+uvec2 slot_place(uint s, uint extent, bool rows, bool wide)
+{
+    uint step = wide ? 4u : 1u, line = (rows ? BK : extent) / step;
+    uint t = gl_LocalInvocationID.x, e = t + s * THREADS;
+    uint along = step * (THREADS % line == 0u ? t % line : e % line);
+    uint across = THREADS % line == 0u ? t / line + s * (THREADS / line) : e / line;
+    return rows ? uvec2(across, along) : uvec2(along, across);
+}
+
+#endif
