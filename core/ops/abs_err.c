@@ -30,6 +30,7 @@ AT_HOST(abs_err)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -52,6 +53,26 @@ static size_t scratch(const struct at_node *n, int threads)
     return at_chunks_scratch(&c, 1);
 }
 
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    int64_t samples = n->shape.dim[0];
+    return at_lower_sum_scratch(samples, at_shape_count(n->in[0]->shape) / samples, false);
+}
+
+static bool lower(struct at_lower *l)
+{
+    uint32_t samples = (uint32_t)l->node->shape.dim[0], count = at_lower_count(l->node->in[0]->shape) / samples;
+    struct at_lower_sum sum = {.kind = AT_SUM_ABS_ERR,
+                               .a = l->in[0],
+                               .b = l->in[1],
+                               .y = l->out,
+                               .scratch = l->scratch,
+                               .samples = samples,
+                               .count = count,
+                               .scale = 1 / (float)count};
+    return at_lower_sum(l, &sum);
+}
+
 static struct at_cost cost(const struct at_node *n)
 {
     return (struct at_cost){3.0 * (double)at_shape_count(n->in[0]->shape), at_cost_bytes(n)};
@@ -71,6 +92,8 @@ const struct at_op at_op_abs_err = {
     .infer = infer,
     .backward = backward,
     .scratch = scratch,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
     .constant = 2,

@@ -25,6 +25,7 @@ AT_HOST(abs_err_bwd)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -38,6 +39,19 @@ static bool infer(struct at_node *n, char *why, size_t size)
     return true;
 }
 
+static bool lower(struct at_lower *l)
+{
+    uint32_t n = at_lower_count(l->node->shape);
+    struct at_err_bwd push = {.dm = l->in[0],
+                              .y = l->in[1],
+                              .t = l->in[2],
+                              .z = l->out,
+                              .n = n,
+                              .count = n / (uint32_t)l->node->shape.dim[0],
+                              .c = 1};
+    return at_lower_err_bwd(l, AT_ERR_BWD_ABS, &push);
+}
+
 static struct at_cost cost(const struct at_node *n)
 {
     return at_cost_elementwise(n, 2);
@@ -47,6 +61,7 @@ static const struct at_op_case cases[] = {
     {.in = {{1, {1}}, {1, {1}}, {1, {1}}}},
     {.in = {{1, {3}}, {2, {3, 127}}, {2, {3, 127}}}},
     {.in = {{1, {2}}, {4, {2, 65, 7, 3}}, {4, {2, 65, 7, 3}}}, .low = -8, .high = 8},
+    {.in = {{1, {2}}, {3, {2, 7, 8}}, {3, {2, 7, 8}}}},
 };
 
 const struct at_op at_op_abs_err_bwd = {
@@ -55,6 +70,7 @@ const struct at_op at_op_abs_err_bwd = {
     .required = 3,
     .infer = infer,
     .backward = AT_NO_BACKWARD,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 6,

@@ -51,6 +51,7 @@ static const struct at_op_case cases[] = {
     {.in = {{1, {1}}, {2, {2, 1}}, {1, {8}}}, .low = 0.1f, .high = 0.9f},
     {.in = {{1, {127}}, {2, {2, 127}}, {1, {8}}}, .low = 0.5f, .high = 1},
     {.in = {{1, {615}}, {2, {2, 615}}, {1, {8}}}, .low = 0.01f, .high = 2},
+    {.in = {{1, {260}}, {2, {2, 260}}, {1, {8}}}, .low = 0.1f, .high = 0.9f},
 };
 
 const struct at_op at_op_adamw = {

@@ -51,6 +51,7 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {2, 1}}, {1, {1}}, {1, {8}}}},
     {.in = {{2, {2, 127}}, {1, {127}}, {1, {8}}}, .low = 0.1f, .high = 0.9f},
     {.in = {{2, {2, 615}}, {1, {615}}, {1, {8}}}},
+    {.in = {{2, {2, 260}}, {1, {260}}, {1, {8}}}, .low = 0.1f, .high = 0.9f},
 };
 
 const struct at_op at_op_adamw_moments = {

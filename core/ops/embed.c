@@ -69,6 +69,7 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {7, 65}}, {2, {3, 5}}}, .ints = 2, .limit = 7},
     {.in = {{2, {127, 3}}, {1, {205}}}, .ints = 2, .limit = 127},
     {.in = {{2, {3, 33}}, {2, {2, 7}}}, .ints = 2, .limit = 9}, // ids outside the table
+    {.in = {{2, {11, 36}}, {1, {7}}}, .ints = 2, .limit = 11},
 };
 
 const struct at_op at_op_embed = {

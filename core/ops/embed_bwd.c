@@ -99,6 +99,7 @@ static const struct at_op_case cases[] = {
     {.in = {{3, {3, 5, 65}}, {2, {3, 5}}}, .attr = {.i = {7}}, .ints = 2, .limit = 7},
     {.in = {{2, {205, 3}}, {1, {205}}}, .attr = {.i = {127}}, .ints = 2, .limit = 127},
     {.in = {{3, {2, 7, 33}}, {2, {2, 7}}}, .attr = {.i = {3}}, .ints = 2, .limit = 9}, // ids outside the table
+    {.in = {{2, {37, 300}}, {1, {37}}}, .attr = {.i = {9}}, .ints = 2, .limit = 7}, // rows that no id names
 };
 
 const struct at_op at_op_embed_bwd = {

@@ -47,6 +47,7 @@ AT_HOST(gaussian_kl)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -68,6 +69,27 @@ static size_t scratch(const struct at_node *n, int threads)
     (void)threads;
     struct at_chunks c = at_chunks_of(n->in[0]->shape, at_shape_last(n->in[0]->shape));
     return at_chunks_scratch(&c, 1);
+}
+
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    int64_t samples = n->shape.dim[0];
+    return at_lower_sum_scratch(samples, at_shape_count(n->in[0]->shape) / 2 / samples, false);
+}
+
+static bool lower(struct at_lower *l)
+{
+    struct at_shape m = l->node->in[0]->shape;
+    uint32_t samples = (uint32_t)m.dim[0];
+    struct at_lower_sum sum = {.kind = AT_SUM_KL,
+                               .a = l->in[0],
+                               .y = l->out,
+                               .scratch = l->scratch,
+                               .samples = samples,
+                               .count = at_lower_count(m) / 2 / samples,
+                               .c = (uint32_t)at_shape_last(m) / 2,
+                               .scale = 1};
+    return at_lower_sum(l, &sum);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -92,6 +114,8 @@ const struct at_op at_op_gaussian_kl = {
     .infer = infer,
     .backward = backward,
     .scratch = scratch,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
 };

@@ -59,6 +59,7 @@ static const struct at_op_case cases[] = {
     {.in = {{1, {1}}, {1, {2}}}},
     {.in = {{2, {3, 127}}, {2, {3, 254}}}, .low = -6, .high = 6},
     {.in = {{3, {2, 7, 15}}, {3, {2, 7, 30}}}, .low = -20, .high = 20},
+    {.in = {{2, {5, 36}}, {2, {5, 72}}}, .low = -6, .high = 6},
 };
 
 const struct at_op at_op_geglu_bwd = {

@@ -7,6 +7,7 @@
 #define CORE_OPS_GROUP_NORM_H
 
 #include "core/ops/build.h"
+#include "core/ops/lowering.h"
 #include "core/ops/op.h"
 
 #define GROUP_NORM_GRAIN 16384 // elements of a chunk, about
@@ -61,6 +62,18 @@ static inline bool group_norm_infer(struct at_node *n, int first, char *why, siz
     n->shape = x;
     n->dtype = n->in[first]->dtype;
     return true;
+}
+
+// Shapes and attributes for the Vulkan kernels; addresses are to be added.
+static inline struct at_lower_norm group_norm_lowering(const struct at_node *node, const struct at_node *x)
+{
+    struct group_norm d = group_norm_of(node, x);
+    return (struct at_lower_norm){.n = d.n,
+                                  .hw = d.hw,
+                                  .c = d.c,
+                                  .groups = d.groups,
+                                  .act = node->attr.i[1],
+                                  .eps = node->attr.f[0]};
 }
 
 #ifdef AT_KERNEL

@@ -102,6 +102,24 @@ static size_t scratch(const struct at_node *n, int threads)
     return group_norm_scratch(&d, threads, 4) + (size_t)(d.n * group_norm_pieces(&d) * 2 * d.c);
 }
 
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    struct at_lower_norm norm = group_norm_lowering(n, n->in[1]);
+    return at_lower_norm_scratch(&norm);
+}
+
+static bool lower(struct at_lower *l)
+{
+    struct at_lower_norm norm = group_norm_lowering(l->node, l->node->in[1]);
+    norm.dy = l->in[0];
+    norm.x = l->in[1];
+    norm.gamma = l->in[2];
+    norm.beta = l->in[3];
+    norm.y = l->out;
+    norm.scratch = l->scratch;
+    return at_lower_norm_dw(l, &norm);
+}
+
 static struct at_cost cost(const struct at_node *n)
 {
     double count = (double)at_shape_count(n->in[1]->shape);
@@ -128,6 +146,8 @@ const struct at_op at_op_group_norm_dw = {
     .infer = infer,
     .backward = AT_NO_BACKWARD,
     .scratch = scratch,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
 };

@@ -131,6 +131,24 @@ static size_t scratch(const struct at_node *n, int threads)
     return group_norm_scratch(&d, threads, 4);
 }
 
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    struct at_lower_norm norm = group_norm_lowering(n, n->in[1]);
+    return at_lower_norm_scratch(&norm);
+}
+
+static bool lower(struct at_lower *l)
+{
+    struct at_lower_norm norm = group_norm_lowering(l->node, l->node->in[1]);
+    norm.dy = l->in[0];
+    norm.x = l->in[1];
+    norm.gamma = l->in[2];
+    norm.beta = l->in[3];
+    norm.y = l->out;
+    norm.scratch = l->scratch;
+    return at_lower_group_norm(l, &norm);
+}
+
 static struct at_cost cost(const struct at_node *n)
 {
     return at_cost_elementwise(n, n->attr.i[1] == AT_ACT_SILU ? 40 : 16);
@@ -156,6 +174,8 @@ const struct at_op at_op_group_norm_dx = {
     .infer = infer,
     .backward = AT_NO_BACKWARD,
     .scratch = scratch,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 3, // all sums are complete before the first element is written

@@ -20,6 +20,7 @@ AT_HOST(layer_norm)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -41,6 +42,18 @@ static void backward(struct at_backward *b)
         b->dx[2] = at_view(b->g, dw, c, AT_SHAPE(c));
 }
 
+static bool lower(struct at_lower *l)
+{
+    struct at_lower_norm norm = {.x = l->in[0],
+                                 .gamma = l->in[1],
+                                 .beta = l->in[2],
+                                 .y = l->out,
+                                 .n = at_shape_rows(l->node->shape),
+                                 .c = at_shape_last(l->node->shape),
+                                 .eps = l->node->attr.f[0]};
+    return at_lower_layer_norm(l, &norm);
+}
+
 static struct at_cost cost(const struct at_node *n)
 {
     return at_cost_elementwise(n, 8);
@@ -53,6 +66,7 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {300, 3}}, {1, {3}}, {1, {3}}}, .attr = {.f = {1e-2f}}},
     // The mean is 350 times the deviation, and rounding it to a float moves every element by up to 1.3e-5.
     {.in = {{2, {5, 65}}, {1, {65}}, {1, {65}}}, .attr = {.f = {1e-5f}}, .low = 100, .high = 101, .tolerance = 1e-4},
+    {.in = {{2, {7, 324}}, {1, {324}}, {1, {324}}}, .attr = {.f = {1e-5f}}},
 };
 
 const struct at_op at_op_layer_norm = {
@@ -61,6 +75,7 @@ const struct at_op at_op_layer_norm = {
     .required = 3,
     .infer = infer,
     .backward = backward,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 1, // a row's statistics are complete before its first element is written

@@ -62,6 +62,7 @@ AT_HOST(layer_norm_dw)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -79,6 +80,31 @@ static size_t scratch(const struct at_node *n, int threads)
     return (size_t)(2 * c * (chunks_of(at_shape_rows(n->in[1]->shape), c) + threads));
 }
 
+static struct at_lower_norm lowering(const struct at_node *n)
+{
+    return (struct at_lower_norm){.n = at_shape_rows(n->in[1]->shape),
+                                  .hw = 1,
+                                  .c = at_shape_last(n->shape),
+                                  .groups = 1,
+                                  .eps = n->attr.f[0]};
+}
+
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    struct at_lower_norm norm = lowering(n);
+    return at_lower_norm_scratch(&norm);
+}
+
+static bool lower(struct at_lower *l)
+{
+    struct at_lower_norm norm = lowering(l->node);
+    norm.dy = l->in[0];
+    norm.x = l->in[1];
+    norm.y = l->out;
+    norm.scratch = l->scratch;
+    return at_lower_norm_dw(l, &norm);
+}
+
 static struct at_cost cost(const struct at_node *n)
 {
     return (struct at_cost){10 * (double)at_shape_count(n->in[1]->shape), at_cost_bytes(n)};
@@ -89,6 +115,7 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {3, 127}}, {2, {3, 127}}}, .attr = {.f = {1e-6f}}, .low = -100, .high = 100},
     {.in = {{3, {2, 205, 127}}, {3, {2, 205, 127}}}, .attr = {.f = {1e-5f}}},
     {.in = {{2, {300, 3}}, {2, {300, 3}}}, .attr = {.f = {1e-2f}}},
+    {.in = {{2, {7, 324}}, {2, {7, 324}}}, .attr = {.f = {1e-5f}}},
 };
 
 const struct at_op at_op_layer_norm_dw = {
@@ -98,6 +125,8 @@ const struct at_op at_op_layer_norm_dw = {
     .infer = infer,
     .backward = AT_NO_BACKWARD,
     .scratch = scratch,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
 };

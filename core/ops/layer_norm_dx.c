@@ -30,12 +30,25 @@ AT_HOST(layer_norm_dx)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
     if (!at_shape_equal(n->in[0]->shape, n->in[1]->shape))
         return at_infer_fail(why, size, "dy and x must have one shape");
     return layer_norm_infer(n, 2, 3, why, size);
+}
+
+static bool lower(struct at_lower *l)
+{
+    struct at_lower_norm norm = {.dy = l->in[0],
+                                 .x = l->in[1],
+                                 .gamma = l->in[2],
+                                 .y = l->out,
+                                 .n = at_shape_rows(l->node->shape),
+                                 .c = at_shape_last(l->node->shape),
+                                 .eps = l->node->attr.f[0]};
+    return at_lower_layer_norm(l, &norm);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -48,6 +61,7 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {3, 127}}, {2, {3, 127}}, {1, {127}}}, .attr = {.f = {1e-6f}}, .low = -100, .high = 100},
     {.in = {{3, {2, 41, 205}}, {3, {2, 41, 205}}, {1, {205}}}, .attr = {.f = {1e-5f}}},
     {.in = {{2, {300, 3}}, {2, {300, 3}}, {1, {3}}}, .attr = {.f = {1e-2f}}},
+    {.in = {{2, {7, 324}}, {2, {7, 324}}, {1, {324}}}, .attr = {.f = {1e-5f}}},
 };
 
 const struct at_op at_op_layer_norm_dx = {
@@ -56,6 +70,7 @@ const struct at_op at_op_layer_norm_dx = {
     .required = 3,
     .infer = infer,
     .backward = AT_NO_BACKWARD,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 3, // a row's sums are complete before its first element is written

@@ -129,3 +129,12 @@ bool at_lower_adamw(struct at_lower *l, enum at_adamw_kind kind, const struct at
     bool wide = at_lower_wide(push->x | push->moments) && push->n % 4 == 0;
     return dispatch(l, &(struct strided){"adamw_f32", push, sizeof(*push), push->n, wide, (uint32_t)kind, 0});
 }
+
+static_assert(sizeof(struct at_err_bwd) == 64, "shaders/err_bwd.comp");
+
+bool at_lower_err_bwd(struct at_lower *l, enum at_err_bwd_kind kind, const struct at_err_bwd *push)
+{
+    uint32_t block = kind == AT_ERR_BWD_MASKED ? push->c : push->count;
+    bool wide = at_lower_wide(push->y | push->t | push->z) && block % 4 == 0;
+    return dispatch(l, &(struct strided){"err_bwd_f32", push, sizeof(*push), push->n, wide, (uint32_t)kind, 0});
+}

@@ -70,4 +70,56 @@ struct at_adamw_push {
 enum at_adamw_kind { AT_ADAMW_MOMENTS, AT_ADAMW_WEIGHTS };
 AT_NODISCARD bool at_lower_adamw(struct at_lower *l, enum at_adamw_kind kind, const struct at_adamw_push *push);
 
+// --- sums: shaders/reduce.comp, sum_rows.comp ---------------------------------------------------------------------------
+enum at_sum {
+    AT_SUM_SQ_ERR,  // (a - b)^2
+    AT_SUM_ABS_ERR, // |a - b|
+    AT_SUM_SQ,      // a^2
+    AT_SUM_PLAIN,   // a
+    AT_SUM_KL,      // of rows of 2c numbers in a; count = rows c
+    AT_SUM_MASKED = 6, // m[i / c] (a - b)^2 over c times the sum of m
+};
+// y[s] = scale times the sum over the `count` values of sample s. scratch: at_lower_sum_scratch bytes.
+struct at_lower_sum {
+    enum at_sum kind;
+    uint64_t a, b, m, y, scratch;
+    uint32_t samples, count, c;
+    float scale;
+};
+size_t at_lower_sum_scratch(int64_t samples, int64_t count, bool masked);
+AT_NODISCARD bool at_lower_sum(struct at_lower *l, const struct at_lower_sum *sum);
+
+// x (outer, middle, c) -> y (outer, c). scratch: at_lower_columns_scratch bytes.
+struct at_lower_columns {
+    uint64_t x, y, scratch;
+    uint32_t outer, middle, c;
+};
+size_t at_lower_columns_scratch(int64_t outer, int64_t middle, int64_t c);
+AT_NODISCARD bool at_lower_columns(struct at_lower *l, const struct at_lower_columns *columns);
+
+// Adjoints of the errors: shaders/err_bwd.comp, its push constants. w: the masks' sums.
+struct at_err_bwd {
+    uint64_t dm, y, t, m, w, z;
+    uint32_t n, count, c, pad;
+};
+enum at_err_bwd_kind { AT_ERR_BWD_SQ, AT_ERR_BWD_ABS, AT_ERR_BWD_MASKED };
+AT_NODISCARD bool at_lower_err_bwd(struct at_lower *l, enum at_err_bwd_kind kind, const struct at_err_bwd *push);
+
+// --- norms: shaders/norm_stats.comp, norm_apply.comp, sum_rows.comp, layer_norm.comp -------------------------------------
+// x (n, hw, c) with `groups` groups. A layer norm is one of n rows, hw = groups = 1.
+struct at_lower_norm {
+    uint64_t x, dy, gamma, beta, y, scratch; // dy 0: the norm itself
+    int64_t n, hw, c, groups;
+    int act; // enum at_act
+    float eps;
+};
+// Scratch of all three, in bytes.
+size_t at_lower_norm_scratch(const struct at_lower_norm *norm);
+// y = act(norm(x)), or its adjoint for x.
+AT_NODISCARD bool at_lower_group_norm(struct at_lower *l, const struct at_lower_norm *norm);
+// y (2, c) = [dgamma | dbeta]
+AT_NODISCARD bool at_lower_norm_dw(struct at_lower *l, const struct at_lower_norm *norm);
+// The same as at_lower_group_norm for rows, without an activation; no scratch.
+AT_NODISCARD bool at_lower_layer_norm(struct at_lower *l, const struct at_lower_norm *norm);
+
 #endif

@@ -62,6 +62,7 @@ static const struct at_op_case cases[] = {
     {.in = {{3, {3, 7, 65}}, {1, {3}}}, .ints = 2, .limit = 7},
     {.in = {{3, {5, 77, 3}}, {1, {5}}}, .ints = 2, .limit = 77},
     {.in = {{3, {7, 2, 5}}, {1, {7}}}, .ints = 2, .limit = 6}, // indices outside
+    {.in = {{3, {3, 5, 64}}, {1, {3}}}, .ints = 2, .limit = 5},
 };
 
 const struct at_op at_op_pick = {

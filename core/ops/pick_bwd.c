@@ -66,6 +66,7 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {3, 65}}, {1, {3}}}, .attr = {.i = {7}}, .ints = 2, .limit = 7},
     {.in = {{2, {5, 3}}, {1, {5}}}, .attr = {.i = {77}}, .ints = 2, .limit = 77},
     {.in = {{2, {7, 5}}, {1, {7}}}, .attr = {.i = {2}}, .ints = 2, .limit = 6}, // indices outside
+    {.in = {{2, {3, 64}}, {1, {3}}}, .attr = {.i = {5}}, .ints = 2, .limit = 5},
 };
 
 const struct at_op at_op_pick_bwd = {

@@ -58,6 +58,7 @@ static const struct at_op_case cases[] = {
     {.in = {{1, {7}}, {1, {7}}}},
     {.in = {{2, {3, 127}}, {1, {3}}}, .low = -100, .high = 100},
     {.in = {{4, {2, 3, 5, 7}}, {1, {2}}}},
+    {.in = {{3, {3, 5, 8}}, {1, {3}}}},
 };
 
 const struct at_op at_op_scale_rows = {

@@ -24,6 +24,10 @@ AT_HOST(sinusoid)
 }
 
 #else
+#include "core/ops/lowering.h"
+
+#include <assert.h>
+#include <math.h>
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -37,6 +41,43 @@ static bool infer(struct at_node *n, char *why, size_t size)
     n->shape = AT_SHAPE(n->in[0]->shape.dim[0], dim);
     n->dtype = AT_F32;
     return true;
+}
+
+#define POWERS 12
+
+struct push {
+    uint64_t t, y;
+    uint32_t n, half, flip, pad;
+    float power[POWERS][2];
+};
+static_assert(sizeof(struct push) == 128, "shaders/sinusoid.comp");
+
+static bool lower(struct at_lower *l)
+{
+    const struct at_node *n = l->node;
+    int32_t half = n->attr.i[0] / 2;
+    if (half >= 1 << POWERS)
+        return at_fail(l->log, AT_ERROR_FAILED, "sinusoid: a dimension of %d is too large for the Vulkan kernel",
+                       n->attr.i[0]);
+    struct push push = {.t = l->in[0],
+                        .y = l->out,
+                        .n = (uint32_t)n->shape.dim[0],
+                        .half = (uint32_t)half,
+                        .flip = n->attr.i[1] != 0};
+    double slope = -9.210340371976184 / ((double)half - (double)n->attr.f[0]);
+    for (int i = 0; i < POWERS; i++) {
+        double power = exp(slope * (double)(1 << i));
+        push.power[i][0] = (float)power;
+        push.power[i][1] = (float)(power - (double)push.power[i][0]);
+    }
+    uint32_t constants[] = {at_lower_workgroup(l, 64)};
+    return at_lower_dispatch(
+        l, &(struct at_lower_dispatch_params){.kernel = "sinusoid_f32",
+                                              .constants = constants,
+                                              .constant_count = 1,
+                                              .push = &push,
+                                              .push_size = sizeof(push),
+                                              .groups = at_lower_groups((uint64_t)push.n * push.half, constants[0])});
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -57,6 +98,7 @@ const struct at_op at_op_sinusoid = {
     .required = 1,
     .infer = infer,
     .backward = AT_NO_BACKWARD,
+    .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
     .constant = 1,

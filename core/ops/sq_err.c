@@ -91,6 +91,7 @@ AT_HOST(sq_err)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -119,6 +120,28 @@ static size_t scratch(const struct at_node *n, int threads)
     return at_chunks_scratch(&c, n->in[2] ? 2 : 1);
 }
 
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    int64_t samples = n->shape.dim[0];
+    return at_lower_sum_scratch(samples, at_shape_count(n->in[0]->shape) / samples, n->in[2] != NULL);
+}
+
+static bool lower(struct at_lower *l)
+{
+    uint32_t samples = (uint32_t)l->node->shape.dim[0], count = at_lower_count(l->node->in[0]->shape) / samples;
+    struct at_lower_sum sum = {.kind = l->in[2] ? AT_SUM_MASKED : AT_SUM_SQ_ERR,
+                               .a = l->in[0],
+                               .b = l->in[1],
+                               .m = l->in[2],
+                               .y = l->out,
+                               .scratch = l->scratch,
+                               .samples = samples,
+                               .count = count,
+                               .c = (uint32_t)at_shape_last(l->node->in[0]->shape),
+                               .scale = 1 / (float)count};
+    return at_lower_sum(l, &sum);
+}
+
 static struct at_cost cost(const struct at_node *n)
 {
     return (struct at_cost){3.0 * (double)at_shape_count(n->in[0]->shape), at_cost_bytes(n)};
@@ -142,6 +165,8 @@ const struct at_op at_op_sq_err = {
     .infer = infer,
     .backward = backward,
     .scratch = scratch,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
     .constant = 6,

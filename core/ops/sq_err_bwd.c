@@ -57,6 +57,7 @@ AT_HOST(sq_err_bwd)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -79,6 +80,47 @@ static size_t scratch(const struct at_node *n, int threads)
     return n->in[3] ? 2 * (size_t)n->shape.dim[0] : 0; // a double a sample
 }
 
+// The sums of the masks, 16 bytes aligned, and what summing them takes.
+static size_t mask_sums(const struct at_node *n)
+{
+    return ((size_t)n->shape.dim[0] * 4 + 15) / 16 * 16;
+}
+
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    if (!n->in[3])
+        return 0;
+    int64_t samples = n->shape.dim[0];
+    return mask_sums(n) + at_lower_sum_scratch(samples, at_shape_count(n->in[3]->shape) / samples, false);
+}
+
+static bool lower(struct at_lower *l)
+{
+    uint32_t n = at_lower_count(l->node->shape), samples = (uint32_t)l->node->shape.dim[0];
+    struct at_err_bwd push = {.dm = l->in[0],
+                              .y = l->in[1],
+                              .t = l->in[2],
+                              .m = l->in[3],
+                              .w = l->scratch,
+                              .z = l->out,
+                              .n = n,
+                              .count = n / samples,
+                              .c = (uint32_t)at_shape_last(l->node->shape)};
+    if (!l->in[3])
+        return at_lower_err_bwd(l, AT_ERR_BWD_SQ, &push);
+    struct at_lower_sum sum = {.kind = AT_SUM_PLAIN,
+                               .a = l->in[3],
+                               .y = l->scratch,
+                               .scratch = l->scratch + mask_sums(l->node),
+                               .samples = samples,
+                               .count = at_lower_count(l->node->in[3]->shape) / samples,
+                               .scale = 1};
+    if (!at_lower_sum(l, &sum))
+        return false;
+    at_lower_barrier(l);
+    return at_lower_err_bwd(l, AT_ERR_BWD_MASKED, &push);
+}
+
 static struct at_cost cost(const struct at_node *n)
 {
     return at_cost_elementwise(n, 2);
@@ -92,6 +134,7 @@ static const struct at_op_case cases[] = {
     {.in = {{1, {2}}, {3, {2, 7, 65}}, {3, {2, 7, 65}}, {2, {2, 7}}}, .low = 0.1f, .high = 1},
     {.in = {{1, {2}}, {3, {2, 7, 65}}, {3, {2, 7, 65}}, {2, {2, 7}}}, .whole = 8, .limit = 2},
     {.in = {{1, {2}}, {3, {2, 7, 5}}, {3, {2, 7, 5}}, {2, {2, 7}}}, .whole = 8, .limit = 1}, // all zero
+    {.in = {{1, {2}}, {3, {2, 7, 8}}, {3, {2, 7, 8}}}},
 };
 
 const struct at_op at_op_sq_err_bwd = {
@@ -101,6 +144,8 @@ const struct at_op at_op_sq_err_bwd = {
     .infer = infer,
     .backward = AT_NO_BACKWARD,
     .scratch = scratch,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
     .inplace = 6,

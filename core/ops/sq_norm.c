@@ -39,6 +39,7 @@ AT_HOST(sq_norm)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -52,6 +53,23 @@ static size_t scratch(const struct at_node *n, int threads)
     (void)n;
     (void)threads;
     return CHUNKS;
+}
+
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    return at_lower_sum_scratch(1, at_shape_count(n->in[0]->shape), false);
+}
+
+static bool lower(struct at_lower *l)
+{
+    struct at_lower_sum sum = {.kind = AT_SUM_SQ,
+                               .a = l->in[0],
+                               .y = l->out,
+                               .scratch = l->scratch,
+                               .samples = 1,
+                               .count = at_lower_count(l->node->in[0]->shape),
+                               .scale = 1};
+    return at_lower_sum(l, &sum);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -72,6 +90,8 @@ const struct at_op at_op_sq_norm = {
     .infer = infer,
     .backward = AT_NO_BACKWARD,
     .scratch = scratch,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
 };

@@ -89,6 +89,7 @@ AT_HOST(sum_rows)
 }
 
 #else
+#include "core/ops/lowering.h"
 
 static bool infer(struct at_node *n, char *why, size_t size)
 {
@@ -106,6 +107,24 @@ static size_t scratch(const struct at_node *n, int threads)
     int64_t c = at_shape_last(n->shape), outer = at_shape_rows(n->shape);
     int64_t chunks = chunks_of(at_shape_rows(n->in[0]->shape) / outer, c);
     return chunks > 1 ? (size_t)(outer * chunks * c) : 0;
+}
+
+static size_t vulkan_scratch(const struct at_node *n)
+{
+    int64_t outer = at_shape_rows(n->shape);
+    return at_lower_columns_scratch(outer, at_shape_rows(n->in[0]->shape) / outer, at_shape_last(n->shape));
+}
+
+static bool lower(struct at_lower *l)
+{
+    uint32_t outer = (uint32_t)at_shape_rows(l->node->shape);
+    struct at_lower_columns columns = {.x = l->in[0],
+                                       .y = l->out,
+                                       .scratch = l->scratch,
+                                       .outer = outer,
+                                       .middle = (uint32_t)at_shape_rows(l->node->in[0]->shape) / outer,
+                                       .c = (uint32_t)at_shape_last(l->node->shape)};
+    return at_lower_columns(l, &columns);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -131,6 +150,8 @@ const struct at_op at_op_sum_rows = {
     .infer = infer,
     .backward = AT_NO_BACKWARD,
     .scratch = scratch,
+    .vulkan = lower,
+    .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
 };
