@@ -5,15 +5,8 @@
 
 #include "pipelines/lora.h"
 #include "pipelines/objectives/objective.h"
+#include "pipelines/pictures.h"
 #include "pipelines/train.h"
-
-// Pictures for training from scratch: the emoji maker, or an imagefolder.
-struct at_picture_source {
-    const char *imagefolder; // NULL: emoji
-    int size;                // side in pixels
-    int names;               // emoji: how many; 0: the default
-    uint64_t seed;
-};
 
 // An autoencoder from random weights. Loss per image: mean |e| + mean e^2 + gradient * mean |difference of e along x
 // and y| + kl * KL, e = decoded - image in -1 .. 1 (testbed.md 2).

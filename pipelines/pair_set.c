@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pipelines/pair_set.h"
+
+#include "core/base/alloc.h"
+#include "core/base/rng.h"
+#include "pipelines/latent_cache.h"
+
+#include <string.h>
+
+struct builder {
+    struct at_model *m;
+    const struct at_pair_set_params *p;
+    struct at_pair_set *s;
+    struct at_pairs pairs;
+    struct at_latent_cache *cache;
+    uint32_t *order; // pairs, the held-out ones last
+};
+
+const float *at_pair_moments(const struct at_pair_set *s, int64_t pair, int side, bool mirrored)
+{
+    return s->moments + ((size_t)pair * (size_t)s->sides + (size_t)side + (mirrored ? 2 : 0)) * 2 * s->latent;
+}
+
+static uint64_t hash(const char *text)
+{
+    uint64_t h = 1469598103934665603u; // FNV-1a
+    for (; *text; text++)
+        h = (h ^ (unsigned char)*text) * 1099511628211u;
+    return h;
+}
+
+// Whole prompts are held out, so that no picture of a held-out prompt is trained on.
+static bool held_out(const struct builder *b, size_t i)
+{
+    return at_rng_uniform(b->p->seed, AT_STREAM_LABEL, hash(b->pairs.items[i].prompt)) < b->p->held_out;
+}
+
+static bool order_pairs(struct builder *b)
+{
+    size_t n = b->pairs.count, at = 0;
+    if (!(b->order = at_calloc(n, sizeof(*b->order))))
+        return at_fail_memory(b->m->log, n * sizeof(*b->order));
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < n; i++)
+            if (held_out(b, i) == (pass == 1))
+                b->order[at++] = (uint32_t)i;
+        if (pass == 0)
+            b->s->train = (int64_t)at;
+    }
+    if (!b->s->train)
+        return at_fail(b->m->log, AT_ERROR_INPUT, "%s: no pair is left to train on; hold out fewer", b->p->path);
+    return true;
+}
+
+// The hidden states of every different prompt.
+static bool embed_prompts(struct builder *b)
+{
+    struct at_pair_set *s = b->s;
+    size_t n = b->pairs.count;
+    const char **prompts = at_calloc(n + 1, sizeof(*prompts));
+    int32_t count = 0;
+    bool ok = prompts && (s->prompt = at_calloc(n, sizeof(*s->prompt)));
+    for (size_t i = 0; ok && i < n; i++) {
+        int32_t k = 0;
+        while (k < count && strcmp(prompts[k], b->pairs.items[b->order[i]].prompt) != 0)
+            k++;
+        if (k == count)
+            prompts[count++] = b->pairs.items[b->order[i]].prompt;
+        s->prompt[i] = k;
+    }
+    if (ok)
+        prompts[count] = "";
+    s->empty = count;
+    s->text = (size_t)at_model_tokens(b->m) * (size_t)b->m->clip.width;
+    ok = ok && (s->hidden = at_calloc(((size_t)count + 1) * s->text, sizeof(float)));
+    if (!ok)
+        at_fail_memory(b->m->log, ((size_t)count + 1) * s->text * sizeof(float));
+    ok = ok && at_model_embed(b->m, prompts, count + 1, s->hidden);
+    at_free(prompts);
+    return ok;
+}
+
+static void to_floats(const struct at_image *image, bool mirrored, float *out)
+{
+    for (int y = 0; y < image->height; y++)
+        for (int x = 0; x < image->width; x++)
+            for (int c = 0; c < 3; c++) {
+                int from = mirrored ? image->width - 1 - x : x;
+                *out++ = (float)image->pixels[(y * image->width + from) * 3 + c] / 127.5f - 1;
+            }
+}
+
+// All variants of one pair, in the order of at_pair_moments.
+static bool load_pair(struct builder *b, size_t i, float *images)
+{
+    const struct at_pair *pair = &b->pairs.items[b->order[i]];
+    struct at_image side[2] = {{0}, {0}};
+    bool ok = at_pair_load(b->m->log, pair, b->p->size, &side[0], &side[1]);
+    bool swap = b->p->coin && at_rng_uniform(b->p->seed, AT_STREAM_LABEL, b->order[i]) < 0.5;
+    size_t pixels = (size_t)b->p->size * (size_t)b->p->size * 3;
+    for (int v = 0; ok && v < b->s->sides; v++)
+        to_floats(&side[(v & 1) ^ (int)swap], v >= 2, images + (size_t)v * pixels);
+    at_image_finish(&side[0]);
+    at_image_finish(&side[1]);
+    return ok;
+}
+
+static bool encode_pairs(struct builder *b)
+{
+    enum { CHUNK = 8 }; // pairs at once
+    struct at_pair_set *s = b->s;
+    size_t pixels = (size_t)b->p->size * (size_t)b->p->size * 3, sides = (size_t)s->sides;
+    float *images = at_calloc(CHUNK * sides * pixels, sizeof(float));
+    s->moments = at_calloc(((size_t)s->count + CHUNK) * sides * 2 * s->latent, sizeof(float));
+    bool ok = images && s->moments;
+    if (!ok)
+        at_fail_memory(b->m->log, (size_t)s->count * sides * 2 * s->latent * sizeof(float));
+    for (size_t first = 0; ok && first < (size_t)s->count; first += CHUNK) {
+        size_t n = (size_t)s->count - first < CHUNK ? (size_t)s->count - first : CHUNK;
+        for (size_t i = 0; ok && i < n; i++)
+            ok = load_pair(b, first + i, images + i * sides * pixels);
+        ok = ok && at_latent_cache_encode(b->cache, b->m, images, (int)(CHUNK * sides), b->p->size,
+                                          s->moments + first * sides * 2 * s->latent);
+    }
+    at_free(images);
+    return ok;
+}
+
+struct at_pair_set *at_pair_set_open(struct at_model *m, const struct at_pair_set_params *p)
+{
+    struct builder b = {.m = m, .p = p, .s = at_calloc(1, sizeof(*b.s))};
+    if (!b.s) {
+        at_fail_memory(m->log, sizeof(*b.s));
+        return NULL;
+    }
+    int side = p->size / at_vae_factor(&m->vae);
+    b.s->pixels = side * side;
+    b.s->latent = (size_t)b.s->pixels * (size_t)m->vae.latent_channels;
+    b.s->sides = p->flip ? 4 : 2;
+    bool ok = at_pairs_read(m->log, p->path, &(struct at_pairs_params){0}, &b.pairs);
+    b.s->count = (int64_t)b.pairs.count;
+    ok = ok && order_pairs(&b) && embed_prompts(&b) && (b.cache = at_latent_cache_open(m, p->cache)) &&
+         encode_pairs(&b);
+    if (ok && b.pairs.ties)
+        at_info(m->log, "%s: %zu ties were left out", p->path, b.pairs.ties);
+    at_latent_cache_close(&b.cache);
+    at_pairs_finish(&b.pairs);
+    at_free(b.order);
+    if (!ok)
+        at_pair_set_close(&b.s);
+    return b.s;
+}
+
+void at_pair_set_close(struct at_pair_set **set)
+{
+    if (!*set)
+        return;
+    at_free((*set)->moments);
+    at_free((*set)->hidden);
+    at_free((*set)->prompt);
+    at_free(*set);
+    *set = NULL;
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/base/alloc.h"
+#include "core/base/rng.h"
+#include "core/diffusion/ddim.h"
+#include "pipelines/model_folder.h"
+#include "pipelines/spread.h"
+#include "pipelines/train_methods.h"
+
+#include <string.h>
+
+struct base_job {
+    const struct at_train_base_params *p;
+    struct at_log *log;
+    struct at_model *m;
+    struct at_pictures *pictures;
+    struct at_spread *spread;
+    int64_t count; // cached pictures
+    int length;    // tokens
+    size_t latent; // floats of a latent
+    float *moments;
+    int32_t *tokens, *empty; // (count,length), (length)
+    uint32_t *order;         // of the current epoch
+    int64_t epoch;
+    // One batch.
+    float *x, *target, *t, *noise, *errors, *seeds;
+    int32_t *ids;
+};
+
+static bool build(const void *priv, struct at_graph *g, int worker, int batch, struct at_ports *ports)
+{
+    const struct base_job *j = priv;
+    int side = j->p->data.size / at_vae_factor(&j->m->vae), c = j->m->unet.in_channels;
+    struct at_builder text = {.g = g, .params = j->m->text_params, .replica = worker};
+    struct at_builder unet = {.g = g, .params = j->m->unet_params, .replica = worker};
+    ports->in[0] = at_graph_input(g, "ids", AT_SHAPE(batch, j->length), AT_I32);
+    ports->in[1] = at_graph_input(g, "x", AT_SHAPE(batch, side, side, c), AT_F32);
+    ports->in[2] = at_graph_input(g, "t", AT_SHAPE(batch), AT_F32);
+    ports->in[3] = at_graph_input(g, "target", AT_SHAPE(batch, side, side, c), AT_F32);
+    struct at_node *hidden = at_clip_text(&text, &j->m->clip, &(struct at_clip_inputs){.ids = ports->in[0]}, NULL);
+    struct at_unet_inputs in = {.x = ports->in[1], .t = ports->in[2], .context = hidden};
+    ports->out[0] = at_sq_err(g, at_unet(&unet, &j->m->unet, &in), ports->in[3], NULL);
+    return at_graph_ok(g);
+}
+
+// The picture of draw number n: every epoch goes through all cached pictures once, in its own order.
+static int64_t pick(struct base_job *j, int64_t n)
+{
+    if (n / j->count != j->epoch) {
+        j->epoch = n / j->count;
+        at_rng_shuffle(j->order, (uint32_t)j->count, j->p->train.seed, AT_STREAM_DATA, (uint64_t)j->epoch);
+    }
+    return j->order[n % j->count];
+}
+
+static void fill_item(struct base_job *j, int i, int64_t n)
+{
+    uint64_t seed = j->p->train.seed, index = (uint64_t)n;
+    int64_t k = pick(j, n);
+    size_t at = (size_t)i * j->latent, row = (size_t)j->length;
+    float *x = j->x + at, *target = j->target + at;
+    int t = (int)at_rng_below(seed, AT_STREAM_TIME, index, (uint64_t)j->m->schedule->config.train_steps);
+    at_rng_normal(j->noise, j->latent, seed, AT_STREAM_POSTERIOR, index);
+    at_model_latent(j->m, j->moments + (size_t)k * 2 * j->latent, j->noise,
+                    (int64_t)(j->latent / (size_t)j->m->vae.latent_channels), x);
+    at_rng_normal(j->noise, j->latent, seed, AT_STREAM_NOISE, index);
+    at_diffuse_target(j->m->schedule, t, x, j->noise, target, j->latent);
+    at_diffuse(j->m->schedule, t, x, j->noise, x, j->latent);
+    j->t[i] = (float)t;
+    bool drop = at_rng_uniform(seed, AT_STREAM_DROPOUT, index) < j->p->caption_dropout;
+    memcpy(j->ids + (size_t)i * row, drop ? j->empty : j->tokens + (size_t)k * row, row * sizeof(*j->ids));
+}
+
+static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *metrics)
+{
+    struct base_job *j = priv;
+    int batch = j->p->batch, micros = j->p->train.accumulate > 0 ? j->p->train.accumulate : 1;
+    int64_t first = (step * micros + micro) * batch;
+    for (int i = 0; i < batch; i++)
+        fill_item(j, i, first + i);
+    if (!at_spread_run(j->spread, batch, (const void *[]){j->ids, j->x, j->t, j->target}, (void *[]){j->errors}))
+        return false;
+    double loss = 0;
+    for (int i = 0; i < batch; i++) {
+        loss += (double)j->errors[i] / batch;
+        j->seeds[i] = 1.0f / (float)batch;
+    }
+    at_metrics_add(metrics, "loss", loss);
+    return at_spread_backward(j->spread, (const void *[]){j->seeds});
+}
+
+static bool save(void *priv, const char *dir, float *const *values)
+{
+    struct base_job *j = priv;
+    struct at_model_folder folder = {.parts = AT_PART_TEXT | AT_PART_UNET, .values = {values[0], values[1]},
+                                     .dtype = AT_ST_F16};
+    return at_model_folder_save(j->m, dir, &folder);
+}
+
+// Encodes every picture once, some at a time.
+static bool cache_latents(struct base_job *j)
+{
+    enum { CHUNK = 64 };
+    int size = j->p->data.size;
+    size_t pixels = (size_t)size * (size_t)size * 3;
+    float *images = at_calloc(CHUNK * pixels, sizeof(float));
+    bool ok = images;
+    for (int64_t first = 0; ok && first < j->count; first += CHUNK) {
+        int n = j->count - first < CHUNK ? (int)(j->count - first) : CHUNK;
+        for (int i = 0; ok && i < n; i++) {
+            int64_t k = first + i;
+            const char *caption = at_pictures_draw(j->pictures, (uint64_t)k, images + (size_t)i * pixels);
+            ok = caption && at_model_tokenize(j->m, caption, j->tokens + (size_t)k * (size_t)j->length);
+        }
+        ok = ok && at_model_encode(j->m, images, CHUNK, size, size, j->moments + (size_t)first * 2 * j->latent);
+    }
+    at_free(images);
+    return ok;
+}
+
+static bool allocate(struct base_job *j)
+{
+    size_t batch = (size_t)j->p->batch, n = (size_t)j->count, length = (size_t)j->length;
+    bool ok = (j->moments = at_calloc((n + 64) * 2 * j->latent, sizeof(float))) &&
+              (j->tokens = at_calloc(n * length, sizeof(int32_t))) && (j->empty = at_calloc(length, sizeof(int32_t))) &&
+              (j->order = at_calloc(n, sizeof(uint32_t))) && (j->x = at_calloc(batch * j->latent, sizeof(float))) &&
+              (j->target = at_calloc(batch * j->latent, sizeof(float))) && (j->t = at_calloc(batch, sizeof(float))) &&
+              (j->noise = at_calloc(j->latent, sizeof(float))) && (j->errors = at_calloc(batch, sizeof(float))) &&
+              (j->seeds = at_calloc(batch, sizeof(float))) && (j->ids = at_calloc(batch * length, sizeof(int32_t)));
+    return ok || at_fail_memory(j->log, (n * 2 + batch * 2) * j->latent * sizeof(float));
+}
+
+static bool open_job(struct base_job *j, struct at_device *dev)
+{
+    const struct at_train_base_params *p = j->p;
+    struct at_model_params mp = {.path = p->model, .trainable = AT_PART_TEXT | AT_PART_UNET,
+                                 .replicas = at_spread_replicas(dev, p->batch), .untrained = true,
+                                 .fresh = AT_PART_TEXT | AT_PART_UNET, .seed = p->train.seed};
+    if (!(j->m = at_model_open(dev, &mp, j->log)) || !(j->pictures = at_pictures_open(&p->data, j->log)))
+        return false;
+    int factor = at_vae_factor(&j->m->vae), side = p->data.size / factor;
+    if (p->data.size < factor || p->data.size % factor)
+        return at_fail(j->log, AT_ERROR_USAGE, "size %d: must be a multiple of %d", p->data.size, factor);
+    j->latent = (size_t)side * (size_t)side * (size_t)j->m->vae.latent_channels;
+    j->length = at_model_tokens(j->m);
+    j->count = at_pictures_count(j->pictures) * (p->data.imagefolder ? 1 : p->views > 0 ? p->views : 48);
+    j->epoch = -1;
+    struct at_spread_params sp = {.dev = dev, .items = p->batch, .build = build, .priv = j, .gradient = true,
+                                  .recompute = {.cheap = true}};
+    return allocate(j) && at_model_tokenize(j->m, "", j->empty) && cache_latents(j) &&
+           (j->spread = at_spread_create(&sp, j->log));
+}
+
+bool at_train_base(struct at_device *dev, const struct at_train_base_params *params, struct at_log *log)
+{
+    struct base_job j = {.p = params, .log = log};
+    bool ok = open_job(&j, dev);
+    if (ok) {
+        static const char *const names[] = {"text", "unet"};
+        struct at_params *sets[] = {j.m->text_params, j.m->unet_params};
+        struct at_train_method method = {.priv = &j, .name = "base", .sets = sets, .set_names = names, .set_count = 2,
+                                         .batch = run_batch, .save = save};
+        ok = at_train(&method, &params->train, log);
+    }
+    at_spread_destroy(&j.spread);
+    at_pictures_close(&j.pictures);
+    at_model_destroy(&j.m);
+    void *const buffers[] = {j.moments, j.tokens, j.empty, j.order, j.x, j.target, j.t, j.noise, j.errors, j.seeds, j.ids};
+    for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
+        at_free(buffers[i]);
+    return ok;
+}

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+// Diffusion-DPO (Wallace et al., arXiv 2311.12908), in the form of the authors' released code: see
+// objectives/objective.h for the loss. Winner and loser share noise, timestep, caption and flip.
+#include "core/base/alloc.h"
+#include "core/base/rng.h"
+#include "core/diffusion/ddim.h"
+#include "core/io/file.h"
+#include "pipelines/model_folder.h"
+#include "pipelines/pair_set.h"
+#include "pipelines/spread.h"
+#include "pipelines/train_methods.h"
+
+#include <math.h>
+#include <string.h>
+
+struct dpo_job {
+    const struct at_train_dpo_params *p;
+    struct at_log *log;
+    struct at_model *m, *frozen; // frozen: the reference of full fine-tuning
+    struct at_lora *lora;
+    struct at_pair_set *pairs;
+    struct at_spread *policy, *reference;
+    bool first;      // no batch has run yet in a fresh run
+    int side;        // of the latents
+    uint32_t *order; // of the current epoch
+    int64_t epoch;
+    // One batch: 2B items, winners first.
+    float *x, *target, *t, *text, *m_policy, *m_reference, *seeds, *noise, *latent;
+    double *weight, *policy_error, *reference_error, *dm;
+};
+
+// The error of one network: which weights and adapters is what differs between policy and reference.
+struct network {
+    const struct dpo_job *j;
+    struct at_model *m;
+    bool adapted;
+};
+
+static bool build(const void *priv, struct at_graph *g, int worker, int batch, struct at_ports *ports)
+{
+    const struct network *n = priv;
+    const struct at_unet_config *c = &n->m->unet;
+    struct at_builder b = {.g = g, .params = n->m->unet_params, .replica = worker};
+    if (n->adapted) {
+        b.adapters = &n->j->lora->adapter;
+        b.adapter_count = 1;
+    }
+    struct at_shape latent = AT_SHAPE(batch, n->j->side, n->j->side, c->in_channels);
+    ports->in[0] = at_graph_input(g, "x", latent, AT_F32);
+    ports->in[1] = at_graph_input(g, "t", AT_SHAPE(batch), AT_F32);
+    ports->in[2] = at_graph_input(g, "text", AT_SHAPE(batch, at_model_tokens(n->j->m), c->context[0]), AT_F32);
+    ports->in[3] = at_graph_input(g, "target", latent, AT_F32);
+    struct at_unet_inputs in = {.x = ports->in[0], .t = ports->in[1], .context = ports->in[2]};
+    ports->out[0] = at_sq_err(g, at_unet(&b, c, &in), ports->in[3], NULL);
+    return at_graph_ok(g);
+}
+
+// Fills items i (winner) and B + i (loser) from a pair. `draw` is the number that all randomness of the item hangs on.
+static void fill_pair(struct dpo_job *j, int i, int64_t pair, uint64_t draw, int t)
+{
+    const struct at_train_dpo_params *p = j->p;
+    uint64_t seed = p->train.seed;
+    int batch = p->batch;
+    bool mirrored = p->flip && at_rng_uniform(seed, AT_STREAM_FLIP, draw) < 0.5;
+    bool drop = at_rng_uniform(seed, AT_STREAM_DROPOUT, draw) < p->caption_dropout;
+    const float *text = j->pairs->hidden + (size_t)(drop ? j->pairs->empty : j->pairs->prompt[pair]) * j->pairs->text;
+    size_t n = j->pairs->latent;
+    at_rng_normal(j->noise, n, seed, AT_STREAM_NOISE, draw);
+    for (int side = 0; side < 2; side++) {
+        int item = side * batch + i;
+        float *x = j->x + (size_t)item * n, *target = j->target + (size_t)item * n;
+        const float *moments = at_pair_moments(j->pairs, pair, side, mirrored);
+        if (p->sample_posterior)
+            at_rng_normal(j->latent, n, seed, AT_STREAM_POSTERIOR, 2 * draw + (uint64_t)side);
+        at_model_latent(j->m, moments, p->sample_posterior ? j->latent : NULL, j->pairs->pixels, x);
+        at_diffuse_target(j->m->schedule, t, x, j->noise, target, n);
+        at_diffuse(j->m->schedule, t, x, j->noise, x, n);
+        j->t[item] = (float)t;
+        j->weight[item] = at_schedule_eps_weight(j->m->schedule, t);
+        memcpy(j->text + (size_t)item * j->pairs->text, text, j->pairs->text * sizeof(float));
+    }
+}
+
+// Errors of policy and reference in epsilon space for the batch at hand.
+static bool measure(struct dpo_job *j)
+{
+    int n = 2 * j->p->batch;
+    const void *const in[] = {j->x, j->t, j->text, j->target};
+    if (!at_spread_run(j->reference, n, in, (void *[]){j->m_reference}) ||
+        !at_spread_run(j->policy, n, in, (void *[]){j->m_policy}))
+        return false;
+    for (int i = 0; i < n; i++) {
+        j->policy_error[i] = j->weight[i] * (double)j->m_policy[i];
+        j->reference_error[i] = j->weight[i] * (double)j->m_reference[i];
+    }
+    return true;
+}
+
+static bool evaluate(struct dpo_job *j, struct at_objective_result *r)
+{
+    struct at_objective_batch batch = {
+        .pairs = (size_t)j->p->batch, .policy = j->policy_error, .reference = j->reference_error};
+    return at_objective_evaluate(&j->p->objective, &batch, j->dm, r, NULL, j->log);
+}
+
+// A fresh adapter or copy is the reference: z = 0 for every pair, so the loss is ln 2. Anything else is a fault.
+static bool check_start(struct dpo_job *j, const struct at_objective_result *r)
+{
+    bool first = j->first;
+    j->first = false;
+    if (!first || j->p->objective.method != AT_OBJECTIVE_DPO || fabs(r->loss - 0.69314718) < 1e-3)
+        return true;
+    return at_fail(j->log, AT_ERROR_FAILED, "the first loss is %.6f, not ln 2: policy and reference differ", r->loss);
+}
+
+static void add_metrics(struct at_metrics *m, const struct at_objective_result *r)
+{
+    at_metrics_add(m, "loss", r->loss);
+    at_metrics_add(m, "accuracy", r->accuracy);
+    at_metrics_add(m, "margin", r->margin);
+    at_metrics_add(m, "policy_win", r->policy_win);
+    at_metrics_add(m, "policy_lose", r->policy_lose);
+    at_metrics_add(m, "reference_win", r->reference_win);
+    at_metrics_add(m, "reference_lose", r->reference_lose);
+}
+
+static int64_t pick(struct dpo_job *j, int64_t n)
+{
+    if (n / j->pairs->train != j->epoch) {
+        j->epoch = n / j->pairs->train;
+        at_rng_shuffle(j->order, (uint32_t)j->pairs->train, j->p->train.seed, AT_STREAM_DATA, (uint64_t)j->epoch);
+    }
+    return j->order[n % j->pairs->train];
+}
+
+static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *metrics)
+{
+    struct dpo_job *j = priv;
+    int batch = j->p->batch, micros = j->p->train.accumulate > 0 ? j->p->train.accumulate : 1;
+    int64_t first = (step * micros + micro) * batch;
+    for (int i = 0; i < batch; i++) {
+        uint64_t draw = (uint64_t)(first + i);
+        int t = (int)at_rng_below(j->p->train.seed, AT_STREAM_TIME, draw,
+                                  (uint64_t)j->m->schedule->config.train_steps);
+        fill_pair(j, i, pick(j, first + i), draw, t);
+    }
+    struct at_objective_result r;
+    if (!measure(j) || !evaluate(j, &r) || !check_start(j, &r))
+        return false;
+    for (int i = 0; i < 2 * batch; i++)
+        j->seeds[i] = (float)(j->dm[i] * j->weight[i]);
+    add_metrics(metrics, &r);
+    return at_spread_backward(j->policy, (const void *[]){j->seeds});
+}
+
+// Implicit accuracy on the held-out pairs: z averaged over fixed timesteps, with noise of its own.
+static bool measure_held_out(struct dpo_job *j, double *accuracy, double *margin)
+{
+    static const int share[] = {10, 30, 50, 70}; // timesteps in percent of the schedule
+    int batch = j->p->batch, steps = j->m->schedule->config.train_steps;
+    int64_t count = j->pairs->count - j->pairs->train;
+    double right = 0, sum = 0;
+    for (int64_t first = 0; first < count; first += batch) {
+        int n = count - first < batch ? (int)(count - first) : batch;
+        double z[1024] = {0};
+        for (int k = 0; k < 4; k++) {
+            for (int i = 0; i < batch; i++) {
+                int64_t pair = j->pairs->train + first + (i < n ? i : 0);
+                fill_pair(j, i, pair, UINT64_C(0xffffffff) - (uint64_t)(pair * 4 + k), steps * share[k] / 100);
+            }
+            if (!measure(j))
+                return false;
+            for (int i = 0; i < n; i++)
+                z[i] -= (j->policy_error[i] - j->policy_error[batch + i]) -
+                        (j->reference_error[i] - j->reference_error[batch + i]);
+        }
+        for (int i = 0; i < n; i++) {
+            right += z[i] > 0 ? 1 : z[i] < 0 ? 0 : 0.5;
+            sum += 0.5 * at_objective_beta(&j->p->objective) * z[i] / 4;
+        }
+    }
+    *accuracy = right / (double)count;
+    *margin = sum / (double)count;
+    return true;
+}
+
+// held_out.json: what the pairs that were not trained on say.
+static bool save_held_out(struct dpo_job *j, const char *dir)
+{
+    double accuracy, margin;
+    if (j->pairs->count == j->pairs->train)
+        return true;
+    if (!measure_held_out(j, &accuracy, &margin))
+        return false;
+    char *path = at_path_join(dir, "held_out.json");
+    struct at_json_doc *doc = at_json_create(j->log, false);
+    bool ok = path && doc;
+    if (ok) {
+        at_json_put_int(at_json_root(doc), "pairs", j->pairs->count - j->pairs->train);
+        at_json_put_num(at_json_root(doc), "implicit_accuracy", accuracy);
+        at_json_put_num(at_json_root(doc), "margin", margin);
+        ok = at_json_save(doc, path, true);
+    }
+    at_json_destroy(&doc);
+    at_free(path);
+    return ok;
+}
+
+static bool save(void *priv, const char *dir, float *const *values)
+{
+    struct dpo_job *j = priv;
+    bool ok;
+    if (j->p->full) {
+        struct at_model_folder folder = {.parts = AT_PART_UNET, .values = {[1] = values[0]}, .dtype = AT_ST_F32};
+        ok = at_model_folder_save(j->m, dir, &folder);
+    } else {
+        char *path = at_path_join(dir, "pytorch_lora_weights.safetensors");
+        ok = path && at_lora_save(j->lora, path, values[0]);
+        at_free(path);
+    }
+    return ok && save_held_out(j, dir);
+}
+
+static bool allocate(struct dpo_job *j)
+{
+    size_t n = 2 * (size_t)j->p->batch, latent = j->pairs->latent;
+    bool ok = (j->x = at_calloc(n * latent, sizeof(float))) && (j->target = at_calloc(n * latent, sizeof(float))) &&
+              (j->t = at_calloc(n, sizeof(float))) && (j->text = at_calloc(n * j->pairs->text, sizeof(float))) &&
+              (j->m_policy = at_calloc(n, sizeof(float))) && (j->m_reference = at_calloc(n, sizeof(float))) &&
+              (j->seeds = at_calloc(n, sizeof(float))) && (j->noise = at_calloc(latent, sizeof(float))) &&
+              (j->latent = at_calloc(latent, sizeof(float))) && (j->weight = at_calloc(n, sizeof(double))) &&
+              (j->policy_error = at_calloc(n, sizeof(double))) && (j->reference_error = at_calloc(n, sizeof(double))) &&
+              (j->dm = at_calloc(n, sizeof(double))) &&
+              (j->order = at_calloc((size_t)j->pairs->train, sizeof(uint32_t)));
+    return ok || at_fail_memory(j->log, n * (2 * latent + j->pairs->text) * sizeof(float));
+}
+
+static bool open_networks(struct dpo_job *j, struct at_device *dev)
+{
+    struct network policy = {j, j->m, !j->p->full}, reference = {j, j->frozen ? j->frozen : j->m, false};
+    struct at_spread_params p = {.dev = dev, .items = 2 * j->p->batch, .build = build, .priv = &policy,
+                                 .gradient = true, .recompute = {.cheap = true}};
+    struct at_spread_params r = {.dev = dev, .items = 2 * j->p->batch, .build = build, .priv = &reference};
+    return (j->policy = at_spread_create(&p, j->log)) && (j->reference = at_spread_create(&r, j->log));
+}
+
+static bool check_params(const struct at_train_dpo_params *p, struct at_log *log)
+{
+    if (p->batch < 1 || p->batch > 1024)
+        return at_fail(log, AT_ERROR_USAGE, "batch %d: must be 1 to 1024 pairs", p->batch);
+    if (!(p->caption_dropout >= 0 && p->caption_dropout <= 1) || !(p->held_out >= 0 && p->held_out < 1))
+        return at_fail(log, AT_ERROR_USAGE, "caption dropout must be in 0 .. 1 and the held-out share in 0 .. 1");
+    return true;
+}
+
+static bool open_job(struct dpo_job *j, struct at_device *dev)
+{
+    const struct at_train_dpo_params *p = j->p;
+    int replicas = at_spread_replicas(dev, 2 * p->batch);
+    struct at_model_params mp = {.path = p->model, .trainable = p->full ? AT_PART_UNET : 0, .replicas = replicas};
+    if (!check_params(p, j->log) || !(j->m = at_model_open(dev, &mp, j->log)))
+        return false;
+    int factor = at_vae_factor(&j->m->vae);
+    int size = p->size ? p->size : j->m->unet.sample_size ? j->m->unet.sample_size * factor : 512;
+    if (size < factor || size % factor)
+        return at_fail(j->log, AT_ERROR_USAGE, "size %d: must be a multiple of %d", size, factor);
+    j->side = size / factor;
+    j->epoch = -1;
+    j->first = !p->train.resume;
+    struct at_lora_params lp = p->lora;
+    lp.replicas = replicas;
+    lp.seed = p->train.seed;
+    struct at_pair_set_params sp = {.path = p->pairs, .size = size, .coin = p->coin, .flip = p->flip,
+                                    .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache};
+    mp = (struct at_model_params){.path = p->model, .parts = AT_PART_UNET};
+    return (j->pairs = at_pair_set_open(j->m, &sp)) && (p->full || (j->lora = at_lora_create(j->m, &lp))) &&
+           (!p->full || (j->frozen = at_model_open(dev, &mp, j->log))) && allocate(j) && open_networks(j, dev);
+}
+
+static void close_job(struct dpo_job *j)
+{
+    at_spread_destroy(&j->policy);
+    at_spread_destroy(&j->reference);
+    at_pair_set_close(&j->pairs);
+    at_lora_destroy(&j->lora);
+    at_model_destroy(&j->frozen);
+    at_model_destroy(&j->m);
+    void *const buffers[] = {j->x,     j->target, j->t,      j->text,         j->m_policy,        j->m_reference, j->seeds,
+                             j->noise, j->latent, j->weight, j->policy_error, j->reference_error, j->dm,          j->order};
+    for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
+        at_free(buffers[i]);
+}
+
+bool at_train_dpo(struct at_device *dev, const struct at_train_dpo_params *params, struct at_log *log)
+{
+    struct dpo_job j = {.p = params, .log = log};
+    bool ok = open_job(&j, dev);
+    if (ok) {
+        static const char *const names[] = {"lora", "unet"};
+        struct at_params *set = params->full ? j.m->unet_params : j.lora->params;
+        struct at_train_method method = {.priv = &j, .name = "dpo", .sets = &set, .set_names = &names[params->full],
+                                         .set_count = 1, .batch = run_batch, .save = save};
+        ok = at_train(&method, &params->train, log);
+    }
+    close_job(&j);
+    return ok;
+}
