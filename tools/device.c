@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/device.h"
+
+#include "core/base/alloc.h"
+#include "core/base/suggest.h"
+#include "core/cpu/cpu.h"
+#include "core/vulkan/device.h"
+#include "core/vulkan/executor.h"
+
+#include <string.h>
+
+void at_device_options(struct at_options *options, struct at_device_choice *choice)
+{
+    const struct at_option rows[] = {
+        {"device", 0, AT_OPTION_TEXT, &choice->device, "NAME",
+         "auto, cpu, vulkan, vulkan:N or vulkan:NAME (attune devices lists them)",
+         .zero = "auto: a GPU if there is one, else the CPU"},
+        {"threads", 0, AT_OPTION_INT, &choice->threads, "N", "threads of the CPU device", .zero = "one a core",
+         .min = 0, .max = 1024},
+        {0},
+    };
+    at_options_add(options, rows);
+}
+
+static struct at_device *open_cpu(const struct at_device_choice *choice, struct at_log *log)
+{
+    return at_cpu_open(&(struct at_cpu_params){.threads = choice->threads}, log);
+}
+
+static bool hardware(const struct at_vk_info *info)
+{
+    return !info->missing[0] && (info->kind == AT_VK_KIND_INTEGRATED || info->kind == AT_VK_KIND_DISCRETE ||
+                                 info->kind == AT_VK_KIND_VIRTUAL);
+}
+
+// Whether there is a GPU that can do the work. A machine without Vulkan is no failure here.
+static bool any_hardware(void)
+{
+    struct at_vk_info *infos = NULL;
+    size_t count = 0;
+    bool found = false;
+    if (at_vk_enumerate(NULL, &infos, &count))
+        for (size_t i = 0; i < count; i++)
+            found = found || hardware(&infos[i]);
+    at_free(infos);
+    return found;
+}
+
+static struct at_device *open_auto(const struct at_device_choice *choice, struct at_log *log)
+{
+    if (any_hardware()) {
+        struct at_device *dev = at_vulkan_open(&(struct at_vulkan_params){.select = "auto"}, log);
+        if (dev)
+            return dev;
+        at_warn(log, "the GPU does not open, so the CPU is used; --device cpu chooses it without this message");
+        if (log)
+            log->error = AT_ERROR_NONE;
+    }
+    return open_cpu(choice, log);
+}
+
+struct at_device *at_device_choose(const struct at_device_choice *choice, struct at_log *log)
+{
+    const char *name = choice->device ? choice->device : "auto";
+    if (strcmp(name, "auto") == 0)
+        return open_auto(choice, log);
+    if (strcmp(name, "cpu") == 0)
+        return open_cpu(choice, log);
+    if (strcmp(name, "vulkan") == 0)
+        return at_vulkan_open(&(struct at_vulkan_params){0}, log);
+    if (strncmp(name, "vulkan:", 7) == 0 && name[7])
+        return at_vulkan_open(&(struct at_vulkan_params){.select = name + 7}, log);
+    static const char *const names[] = {"auto", "cpu", "vulkan"};
+    const char *near = at_suggest(name, names, 3);
+    at_fail(log, AT_ERROR_USAGE, "--device: \"%s\" is none of auto, cpu, vulkan, vulkan:N, vulkan:NAME%s%s%s", name,
+            near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    return NULL;
+}

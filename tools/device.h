@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// --device and --threads.
+#ifndef TOOLS_DEVICE_H
+#define TOOLS_DEVICE_H
+
+#include "core/graph/device.h"
+#include "tools/options.h"
+
+struct at_device_choice {
+    const char *device; // "auto", "cpu", "vulkan", "vulkan:1", "vulkan:radeon"
+    int threads;        // of the CPU; 0: all
+};
+
+void at_device_options(struct at_options *options, struct at_device_choice *choice);
+// NULL on failure. auto: the best hardware GPU, else the CPU; a GPU that does not open is warned about.
+struct at_device *at_device_choose(const struct at_device_choice *choice, struct at_log *log);
+
+#endif

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/progress.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define REDRAW_SECONDS 0.1
+#define PLAIN_SECONDS 5.0
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void at_progress_begin(struct at_progress *p, const char *what, const char *unit, bool quiet)
+{
+    *p = (struct at_progress){.what = what, .unit = unit, .active = !quiet, .terminal = isatty(STDERR_FILENO) == 1};
+    p->began = p->shown = now();
+}
+
+static void duration(char *text, size_t bytes, double seconds)
+{
+    if (seconds < 100)
+        snprintf(text, bytes, "%.0f s", ceil(seconds));
+    else if (seconds < 3600)
+        snprintf(text, bytes, "%d min %02d s", (int)seconds / 60, (int)seconds % 60);
+    else
+        snprintf(text, bytes, "%.0f h %02d min", floor(seconds / 3600), (int)(fmod(seconds, 3600) / 60));
+}
+
+void at_progress_text(char *text, size_t bytes, const struct at_progress *p, double done, double total, double rate,
+                      const char *extra)
+{
+    char speed[64] = "", left[64] = "", span[32];
+    if (rate >= 1)
+        snprintf(speed, sizeof(speed), ", %.1f %ss/s", rate, p->unit);
+    else if (rate > 0)
+        snprintf(speed, sizeof(speed), ", %.1f s/%s", 1 / rate, p->unit);
+    if (rate > 0 && done < total) {
+        duration(span, sizeof(span), (total - done) / rate);
+        snprintf(left, sizeof(left), ", %s left", span);
+    }
+    snprintf(text, bytes, "%s %.0f/%.0f %ss%s%s%s%s", p->what, floor(done + 1e-6), total, p->unit, speed, left,
+             extra ? ", " : "", extra ? extra : "");
+}
+
+// Cuts the text to the terminal's width, at the start of a character.
+static void fit(char *text)
+{
+    struct winsize size;
+    size_t width = 80;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 8)
+        width = size.ws_col;
+    if (strlen(text) < width)
+        return;
+    size_t n = width - 1;
+    while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+        n--;
+    text[n] = '\0';
+}
+
+void at_progress_update(struct at_progress *p, double done, double total, const char *extra)
+{
+    if (!p->active)
+        return;
+    if (!p->started) {
+        p->started = true;
+        p->first = floor(done);
+    }
+    double time = now(), wait = p->terminal ? REDRAW_SECONDS : PLAIN_SECONDS;
+    if (time - p->shown < wait)
+        return;
+    char text[512];
+    double work = done - p->first;
+    at_progress_text(text, sizeof(text), p, done, total, work > 0 ? work / (time - p->began) : 0, extra);
+    p->shown = time;
+    if (p->terminal) {
+        fit(text);
+        fprintf(stderr, "\r%s\033[K", text);
+        fflush(stderr);
+        p->drawn = true;
+    } else {
+        fprintf(stderr, "%s\n", text);
+    }
+}
+
+void at_progress_hide(struct at_progress *p)
+{
+    if (!p->drawn)
+        return;
+    fputs("\r\033[K", stderr);
+    fflush(stderr);
+    p->drawn = false;
+}
+
+void at_progress_end(struct at_progress *p)
+{
+    at_progress_hide(p);
+    p->active = false;
+}

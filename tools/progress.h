@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// How far a long job is, on stderr: one line that is redrawn on a terminal, a plain line every few seconds elsewhere.
+//
+//     at_progress_begin(&p, "sampling", "image", quiet);
+//     at_progress_update(&p, 3, 40, NULL);   // as often as wanted
+//     at_progress_end(&p);
+#ifndef TOOLS_PROGRESS_H
+#define TOOLS_PROGRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct at_progress {
+    const char *what, *unit; // "sampling", "image"
+    bool active, terminal, drawn;
+    double began, shown; // seconds of a clock
+    double first;        // work that was done when it began: a resumed run
+    bool started;
+};
+
+void at_progress_begin(struct at_progress *p, const char *what, const char *unit, bool quiet);
+// `extra`: such as "loss 0.693"; NULL: nothing.
+void at_progress_update(struct at_progress *p, double done, double total, const char *extra);
+void at_progress_end(struct at_progress *p);
+// Takes the line away, so that a message can be written; the next update draws it again.
+void at_progress_hide(struct at_progress *p);
+
+// The text of a line: "sampling 3/40 images, 2.5 images/s, 15 s left, EXTRA". rate 0: not known yet.
+void at_progress_text(char *text, size_t bytes, const struct at_progress *p, double done, double total, double rate,
+                      const char *extra);
+
+#endif
