@@ -179,7 +179,8 @@ static bool read_line(struct reader *r, const char *line, size_t n)
     return !good || add(r->problems.log, r->out, prompt);
 }
 
-static bool is_blank(const char *line, size_t n)
+// Nothing but white space, or a comment.
+static bool is_empty(const char *line, size_t n)
 {
     while (n && isspace((unsigned char)line[0]))
         line++, n--;
@@ -194,7 +195,7 @@ static bool read_text(struct reader *r, const char *bytes, size_t size)
         next = stop ? stop + 1 : end;
         size_t n = (size_t)((stop ? stop : end) - bytes);
         r->line++;
-        if (is_blank(bytes, n))
+        if (is_empty(bytes, n))
             continue;
         if (memchr(bytes, '\0', n) || !at_utf8_valid(bytes, n))
             at_problem(&r->problems, "%s:%zu: the line is not UTF-8 text; save the file as UTF-8", r->name, r->line);
@@ -248,7 +249,7 @@ static bool read_row(struct reader *r, struct at_json row)
                !read_settings(row, &prompt)) {
         return false;
     }
-    if (!text || is_blank(text, strlen(text)))
+    if (!text || !text[strspn(text, " \t\r\n\v\f")])
         return at_json_fail(row, "the prompt is missing or empty");
     struct at_log *log = r->problems.log;
     prompt.text = keep(log, r->out, text, strlen(text));

@@ -13,6 +13,7 @@
 struct at_cli {
     struct at_log log;
     struct at_progress progress;
+    bool helped; // --help was printed: nothing else is to be done
 };
 
 struct at_command {
@@ -35,8 +36,8 @@ AT_NODISCARD bool at_group_run(struct at_cli *cli, const struct at_command_group
 void at_signals_watch(void);
 bool at_interrupted(void);
 
-// Fills in *options from argv. False when there is nothing to do: help was asked for (cli->log.error is
-// AT_ERROR_NONE), or the arguments are wrong. The options are to be destroyed in each case.
+// at_options_parse. False when there is nothing to do: help was asked for, or the arguments are wrong. The options
+// (NULL: false) are to be destroyed in each case.
 AT_NODISCARD bool at_cli_parse(struct at_cli *cli, struct at_options *options, int argc, char **argv);
 
 // Text on stdout, such as a result in JSON. A failed write is AT_ERROR_FAILED.

@@ -83,8 +83,9 @@ bool at_group_run(struct at_cli *cli, const struct at_command_group *group, int 
 
 bool at_cli_parse(struct at_cli *cli, struct at_options *options, int argc, char **argv)
 {
-    (void)cli;
-    return options && at_options_parse(options, argc, argv) == AT_PARSE_OK;
+    enum at_parse result = options ? at_options_parse(options, argc, argv) : AT_PARSE_BAD;
+    cli->helped = result == AT_PARSE_HELP;
+    return result == AT_PARSE_OK;
 }
 
 bool at_cli_print_json(struct at_cli *cli, struct at_json_doc *doc)
@@ -106,7 +107,7 @@ int main(int argc, char **argv)
     } else {
         bool done = at_group_run(&cli, &program, argc, argv);
         at_progress_end(&cli.progress);
-        if (done)
+        if (done || cli.helped)
             cli.log.error = AT_ERROR_NONE;
         else if (cli.log.error == AT_ERROR_NONE)
             cli.log.error = AT_ERROR_FAILED;

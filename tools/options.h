@@ -41,7 +41,7 @@ struct at_option {
     enum at_option_type type;
     void *target;
     const char *value; // what the help calls it: "FILE"; NULL for flags
-    const char *help;
+    const char *help;           // NULL: not shown
     const char *zero;           // what 0 or nothing stands for, in the help: "the model's own"; then 0 is no setting
     double min, max;            // of numbers, if max > min
     const char *const *choices; // NULL at the end

@@ -97,7 +97,8 @@ void at_options_help(const struct at_options *o, FILE *out)
         fputc('\n', out);
     }
     for (size_t i = 2; i < o->count; i++)
-        print_option(out, &o->list[i]);
+        if (o->list[i].help)
+            print_option(out, &o->list[i]);
     for (size_t i = 0; i < 2; i++) // --config and --help
         print_option(out, &o->list[i]);
     fprintf(out, "\nExample:\n%s", o->usage->example);

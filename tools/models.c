@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/models.h"
+
+#include "core/base/alloc.h"
+#include "core/io/file.h"
+#include "core/io/sha256.h"
+
+#include <math.h>
+#include <string.h>
+
+#define LORA_FILE "pytorch_lora_weights.safetensors"
+#define WEIGHTS_FILE "diffusion_pytorch_model.safetensors"
+#define EMBEDDED_CFG 4.0 // as in testing the embedded model
+#define DEFAULT_CFG 7.5  // diffusers' Stable Diffusion pipelines
+
+// A copy of the first n bytes.
+static char *copy(const char *text, size_t n)
+{
+    return at_strf("%.*s", (int)n, text);
+}
+
+// FILE[:SCALE]; a colon that no number follows belongs to the name.
+static bool add_lora(struct at_log *log, struct at_loaded *l, const char *word, size_t n)
+{
+    if (l->count == AT_LOADED_LORAS)
+        return at_fail(log, AT_ERROR_USAGE, "more than %d adapters for one model", AT_LOADED_LORAS);
+    struct at_lora_file *file = &l->files[l->count];
+    double scale = 1;
+    char *path = copy(word, n), *colon = path ? strrchr(path, ':') : NULL;
+    if (!path)
+        return at_fail_memory(log, n);
+    if (colon && at_text_real(colon + 1, &scale))
+        *colon = '\0';
+    else if (colon && !at_file_exists(path) && !at_dir_exists(path)) {
+        at_fail(log, AT_ERROR_USAGE, "%s: \"%s\" is not a strength; write FILE:0.8", path, colon + 1);
+        at_free(path);
+        return false;
+    }
+    *file = (struct at_lora_file){.path = path, .scale = (float)scale};
+    l->count++;
+    if (!path[0] || !(fabs(scale) <= 100))
+        return at_fail(log, AT_ERROR_USAGE, "\"%.*s\": expected an adapter's FILE[:SCALE], the scale from -100 to 100",
+                       (int)n, word);
+    if (at_dir_exists(path)) {
+        file->path = at_path_join(path, LORA_FILE);
+        at_free(path);
+        return file->path || at_fail_memory(log, n);
+    }
+    return true;
+}
+
+bool at_loaded_parse(struct at_log *log, const char *model, const struct at_texts *loras, struct at_loaded *l)
+{
+    bool ok = true;
+    *l = (struct at_loaded){0};
+    if (model) {
+        size_t n = at_dir_exists(model) ? strlen(model) : strcspn(model, "+"); // a folder's name may hold a plus
+        if (n && !(l->path = copy(model, n)))
+            return at_fail_memory(log, n);
+        for (const char *next = model + n; ok && *next == '+';) {
+            size_t m = strcspn(next + 1, "+");
+            ok = add_lora(log, l, next + 1, m);
+            next += 1 + m;
+        }
+    }
+    for (size_t i = 0; ok && loras && i < loras->count; i++)
+        ok = add_lora(log, l, loras->items[i], strlen(loras->items[i]));
+    return ok;
+}
+
+bool at_loaded_open(struct at_device *dev, struct at_loaded *l, struct at_log *log)
+{
+    l->model = at_model_open(dev, &(struct at_model_params){.path = l->path}, log);
+    for (int i = 0; l->model && i < l->count; i++) {
+        l->loras[i] = at_lora_open(l->model, l->files[i].path, l->files[i].scale);
+        if (!l->loras[i])
+            return false;
+    }
+    return l->model != NULL;
+}
+
+static bool is_weights(const char *name)
+{
+    size_t n = strlen(name);
+    return n > 12 && strcmp(name + n - 12, ".safetensors") == 0;
+}
+
+// Of the one weights file, or of the hashes of all shards in the order of their names.
+static bool hash_folder(struct at_log *log, const char *dir, char text[65])
+{
+    char **names, *whole = at_path_join(dir, WEIGHTS_FILE);
+    size_t count;
+    struct at_sha256 all;
+    uint8_t digest[32];
+    bool ok = whole != NULL;
+    if (ok && at_file_exists(whole)) {
+        ok = at_sha256_file(log, whole, text);
+        at_free(whole);
+        return ok;
+    }
+    at_free(whole);
+    if (!ok || !at_dir_list(log, dir, &names, &count))
+        return false;
+    at_sha256_init(&all);
+    for (size_t i = 0; ok && i < count; i++) {
+        char *path = is_weights(names[i]) ? at_path_join(dir, names[i]) : NULL, one[65];
+        ok = !path || at_sha256_file(log, path, one);
+        if (ok && path)
+            at_sha256_add(&all, one, 64);
+        at_free(path);
+    }
+    at_sha256_finish(&all, digest);
+    at_sha256_hex(digest, text);
+    at_names_free(&names, count);
+    return ok;
+}
+
+bool at_loaded_hash(struct at_loaded *l, struct at_log *log)
+{
+    char *dir = at_path_join(l->model->path, "unet");
+    bool ok = dir ? hash_folder(log, dir, l->sha256) : at_fail_memory(log, 8);
+    at_free(dir);
+    for (int i = 0; ok && i < l->count; i++)
+        ok = at_sha256_file(log, l->files[i].path, l->files[i].sha256);
+    return ok;
+}
+
+void at_loaded_finish(struct at_loaded *l)
+{
+    for (int i = 0; i < l->count; i++) {
+        at_lora_destroy(&l->loras[i]);
+        at_free(l->files[i].path);
+    }
+    at_model_destroy(&l->model);
+    at_free(l->path);
+    *l = (struct at_loaded){0};
+}
+
+// The last part of a path that says something: not the standard file name.
+static char *short_name(const char *path)
+{
+    char *dir = strcmp(at_path_name(path), LORA_FILE) == 0 ? at_path_dir(path) : at_strdup(path);
+    size_t n = dir ? strlen(dir) : 0;
+    while (n > 1 && dir[n - 1] == '/')
+        dir[--n] = '\0';
+    char *name = dir ? at_strdup(at_path_name(dir)[0] ? at_path_name(dir) : dir) : NULL;
+    at_free(dir);
+    return name;
+}
+
+const char *at_loaded_name(const struct at_loaded *l)
+{
+    const char *name = l->path ? at_path_name(l->path) : "embedded";
+    return name[0] ? name : l->path;
+}
+
+char *at_loaded_label(const struct at_loaded *l)
+{
+    char *label = l->path ? short_name(l->path) : at_strdup("embedded");
+    for (int i = 0; label && i < l->count; i++) {
+        char *name = short_name(l->files[i].path), scale[32] = "";
+        if (l->files[i].scale != 1)
+            snprintf(scale, sizeof(scale), ":%g", (double)l->files[i].scale);
+        char *longer = name ? at_strf("%s + %s%s", label, name, scale) : NULL;
+        at_free(label);
+        at_free(name);
+        label = longer;
+    }
+    return label;
+}
+
+double at_loaded_cfg(const struct at_loaded *l)
+{
+    return l->path ? DEFAULT_CFG : EMBEDDED_CFG;
+}

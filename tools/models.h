@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model with adapters as the command line names them: MODEL, --lora FILE[:SCALE], and MODEL+FILE[:SCALE]+... in one
+// word. FILE may be a folder that holds pytorch_lora_weights.safetensors.
+#ifndef TOOLS_MODELS_H
+#define TOOLS_MODELS_H
+
+#include "pipelines/lora.h"
+#include "tools/options.h"
+
+#define AT_LOADED_LORAS 8
+
+struct at_lora_file {
+    char *path;
+    float scale;
+    char sha256[65]; // filled in by at_loaded_hash
+};
+
+struct at_loaded {
+    char *path; // of the model; NULL: the embedded one
+    struct at_lora_file files[AT_LOADED_LORAS];
+    int count;
+    struct at_model *model;
+    struct at_lora *loras[AT_LOADED_LORAS];
+    char sha256[65]; // of the denoiser's weights, by at_loaded_hash
+};
+
+// Reads MODEL+FILE[:SCALE]+... (NULL: the embedded model) and more FILE[:SCALE]; nothing is opened. "+FILE" is the
+// embedded model with an adapter. Freed by at_loaded_finish, also on failure.
+AT_NODISCARD bool at_loaded_parse(struct at_log *log, const char *model, const struct at_texts *loras,
+                                  struct at_loaded *loaded);
+AT_NODISCARD bool at_loaded_open(struct at_device *dev, struct at_loaded *loaded, struct at_log *log);
+// Content hashes of the weights. The model is opened.
+AT_NODISCARD bool at_loaded_hash(struct at_loaded *loaded, struct at_log *log);
+void at_loaded_finish(struct at_loaded *loaded);
+// A short name: "model", "model + run". The caller frees it with at_free.
+char *at_loaded_label(const struct at_loaded *loaded);
+// The model's folder name, "embedded" for the embedded one.
+const char *at_loaded_name(const struct at_loaded *loaded);
+// The guidance scale where none is given: what the embedded model was tried with, else what diffusers takes.
+double at_loaded_cfg(const struct at_loaded *loaded);
+
+#endif

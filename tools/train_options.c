@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/train_options.h"
+
+#include "core/base/alloc.h"
+#include "core/io/file.h"
+
+#include <math.h>
+#include <string.h>
+
+void at_train_options(struct at_options *o, struct at_train_job *j)
+{
+    static const char *const schedules[] = {"constant", "constant_with_warmup", "linear", "cosine", NULL};
+    struct at_train_params *t = j->train;
+    struct at_optimizer_params *a = &t->optimizer;
+    j->schedule = (int)t->schedule.kind;
+    j->methods[0] = j->method;
+    const struct at_option rows[] = {
+        {"out", 'o', AT_OPTION_TEXT, &t->run, "FOLDER", "folder of the run", .required = true},
+        {"steps", 's', AT_OPTION_I64, &t->steps, "N", "optimiser steps in all", .min = 1, .max = 1e9},
+        {"accumulate", 0, AT_OPTION_INT, &t->accumulate, "N", "batches a step", .min = 1, .max = 4096},
+        {"lr", 0, AT_OPTION_REAL, &t->lr, "X", "learning rate",
+         .zero = j->lr_default, .min = 0, .max = 10},
+        {"lr-schedule", 0, AT_OPTION_CHOICE, &j->schedule, "NAME", "of the rate", .choices = schedules},
+        {"warmup", 0, AT_OPTION_I64, &t->schedule.warmup, "N", "steps in which the rate rises from 0", .min = 0,
+         .max = 1e9},
+        {"lr-floor", 0, AT_OPTION_REAL, &t->schedule.floor, "X", "lowest share of the rate at the end of a decay",
+         .min = 0, .max = 1},
+        {"beta1", 0, AT_OPTION_REAL, &a->beta1, "X", "AdamW: decay of the mean", .min = 0, .max = 0.999999},
+        {"beta2", 0, AT_OPTION_REAL, &a->beta2, "X", "AdamW: decay of the square", .min = 0, .max = 0.999999},
+        {"eps", 0, AT_OPTION_REAL, &a->eps, "X", "AdamW: added to the root", .min = 1e-30, .max = 1},
+        {"weight-decay", 0, AT_OPTION_REAL, &a->weight_decay, "X", "AdamW: decoupled", .min = 0, .max = 10},
+        {"clip", 0, AT_OPTION_REAL, &a->clip, "X", "largest norm of the gradient", .zero = "no limit", .min = 0,
+         .max = INFINITY},
+        {"ema", 0, AT_OPTION_REAL, &a->ema, "X", "decay of the average of the weights that is saved", .zero = "none",
+         .min = 0, .max = 0.9999999},
+        {"seed", 0, AT_OPTION_SEED, &t->seed, "N", "of all that is drawn at random"},
+        {"save-every", 0, AT_OPTION_I64, &t->save_every, "N", "steps between checkpoints", .zero = "only at the end",
+         .min = 0, .max = 1e9},
+        {"keep", 0, AT_OPTION_INT, &t->keep, "N", "checkpoints kept, the last ones", .zero = "all", .min = 0,
+         .max = 1e6},
+        {"resume", 0, AT_OPTION_FLAG, &t->resume, NULL, "go on from the newest checkpoint of --out", .here = true},
+        {"method", 0, AT_OPTION_CHOICE, &j->method_index, "NAME", NULL, .choices = j->methods}, // in run.json
+        {"quiet", 'q', AT_OPTION_FLAG, &j->quiet, NULL, "no progress", .here = true},
+        {0},
+    };
+    at_options_add(o, rows);
+    at_device_options(o, &j->device);
+}
+
+void at_picture_options(struct at_options *o, struct at_picture_source *data)
+{
+    const struct at_option rows[] = {
+        {"data", 'd', AT_OPTION_TEXT, &data->imagefolder, "FOLDER", "pictures with metadata.jsonl",
+         .zero = "emoji, drawn on the way"},
+        {"size", 0, AT_OPTION_INT, &data->size, "N", "side of the pictures in pixels", .min = 8, .max = 4096},
+        {"names", 0, AT_OPTION_INT, &data->names, "N", "how many emoji", .zero = "320", .min = 0, .max = 10000},
+        {"data-seed", 0, AT_OPTION_SEED, &data->seed, "N", "of the emoji's places, sizes and colours"},
+        {0},
+    };
+    at_options_add(o, rows);
+}
+
+static void progress(void *priv, int64_t step, int64_t steps, const char *line)
+{
+    struct at_train_job *j = priv;
+    at_progress_update(&j->cli->progress, (double)step, (double)steps, line);
+}
+
+static bool interrupted(void *priv)
+{
+    (void)priv;
+    return at_interrupted();
+}
+
+// The value as JSON, freed with at_free.
+static char *value_text(struct at_json value, struct at_log *log)
+{
+    if (!at_json_present(value))
+        return at_strdup("[not set]");
+    struct at_json_doc *doc = at_json_create(log, true);
+    if (!doc)
+        return NULL;
+    at_json_put_copy(at_json_root(doc), NULL, value);
+    char *text = at_json_text(doc, false);
+    at_json_destroy(&doc);
+    return text;
+}
+
+// What differs from the settings the run was started with: said aloud, since the result then is that of no one setting.
+static void compare_config(const char *path, struct at_json now, struct at_log *log)
+{
+    static const char *const harmless[] = {"out", "steps", "save-every", "keep", "device", "threads", NULL};
+    struct at_json_doc *old = at_file_exists(path) ? at_json_load(log, path) : NULL;
+    struct at_json was = at_json_root(old);
+    for (struct at_json v = at_json_first(now); old && v.item; v = at_json_next(v)) {
+        bool skip = false;
+        for (int i = 0; harmless[i]; i++)
+            skip = skip || strcmp(harmless[i], at_json_key(v)) == 0;
+        if (skip)
+            continue;
+        char *a = value_text(at_json_get(was, at_json_key(v)), log), *b = value_text(v, log);
+        if (a && b && strcmp(a, b) != 0)
+            at_warn(log, "%s: \"%s\" was %s, and is %s now", path, at_json_key(v), a, b);
+        at_free(a);
+        at_free(b);
+    }
+    at_json_destroy(&old);
+}
+
+static bool start(struct at_train_job *j, struct at_device *dev, struct at_options *o)
+{
+    struct at_log *log = &j->cli->log;
+    struct at_train_params *t = j->train;
+    struct at_json_doc *config = at_options_json(o);
+    char *path = at_path_join(t->run, "run.json");
+    if (!config || !path)
+        return at_fail_memory(log, 64);
+    if (t->resume)
+        compare_config(path, at_json_root(config), log);
+    at_free(path);
+    t->config = at_json_root(config);
+    t->progress = j->quiet ? NULL : progress;
+    t->interrupted = interrupted;
+    t->priv = j;
+    if (!j->quiet)
+        at_info(log, "%s on %s", o->usage->name, dev->name);
+    at_progress_begin(&j->cli->progress, "step", "step", j->quiet);
+    bool ok = j->start(dev, j->params, log);
+    at_progress_end(&j->cli->progress);
+    at_json_destroy(&config);
+    return ok;
+}
+
+bool at_train_run(struct at_train_job *j, struct at_options *o, int argc, char **argv)
+{
+    struct at_device *dev = NULL;
+    bool ok = at_cli_parse(j->cli, o, argc, argv);
+    if (ok) {
+        j->train->schedule.kind = (enum at_lr_kind)j->schedule;
+        if (j->complete)
+            j->complete(j->params, o);
+        dev = at_device_choose(&j->device, &j->cli->log);
+        ok = dev && start(j, dev, o);
+    }
+    if (ok && !j->quiet)
+        at_info(&j->cli->log, "done: %s", j->train->run);
+    at_device_close(&dev);
+    at_options_destroy(&o);
+    return ok;
+}
