@@ -2,8 +2,8 @@
 // A small operand over rows: x is read as (outer, middle, C), i < n = outer middle C; y may be x.
 //   KIND 0: y = x + b[outer, c]    b (outer, C)
 //   KIND 1: y = x b[outer]         b (outer), C = 1
-// Constants: 0 workgroup, 1 wide: C is a multiple of four and the addresses are aligned to four elements (KIND 1: middle
-// is a multiple of four, b is not read wide), 2 kind.
+// Constants: 0 workgroup, 1 wide: C is a multiple of four and the addresses are aligned to four elements (KIND 1: the
+// middle is a multiple of four, b is not read wide), 2 kind.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "lib/types.glsl"

@@ -2,7 +2,8 @@
 // Moves channels: y (rows, C) has in channels lo .. hi-1 those of a (rows, A) from channel `first` on; elsewhere 0, or
 // from channel hi on those of b (rows, C - hi) where there is one.
 // slice: lo = 0, hi = C. unslice: first = 0, no b. concat: lo = first = 0, hi = A.
-// Constants: 0 workgroup, 1 wide: all addresses and channel numbers are multiples of four elements, 2 whether b is there.
+// Constants: 0 workgroup, 1 wide: all addresses and channel numbers are multiples of four elements, 2 whether b is
+// there.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "lib/types.glsl"

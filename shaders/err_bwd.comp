@@ -2,7 +2,8 @@
 // Adjoints of the errors of a sample, for y (samples, count) against t; z may be y or t; n = samples count.
 //   KIND 0: z = 2 dm[s] (y - t) / count      KIND 1: z = dm[s] sign(y - t) / count
 //   KIND 2: z = 2 dm[s] m[i / C] (y - t) / (C w[s]), or 0 where w[s] is 0; m is a mask and w[s] its sum
-// Constants: 0 workgroup, 1 wide: count is a multiple of four (KIND 2: C too), y, t, z aligned to four elements, 2 kind.
+// Constants: 0 workgroup, 1 wide: count is a multiple of four (KIND 2: C too), y, t, z aligned to four elements,
+// 2 kind.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "lib/types.glsl"

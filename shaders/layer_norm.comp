@@ -2,8 +2,8 @@
 // Layer norm over the rows of x (rows, C), xhat = (x - mean) / sqrt(variance + eps), one workgroup a row.
 //   KIND 0: y = gamma xhat + beta; y may be x.
 //   KIND 1: y = (g - mean(g) - xhat mean(g xhat)) / sqrt(variance + eps), g = dy gamma; y may be x or dy.
-// Constants: 0 workgroup, a power of two, 1 wide: C is a multiple of four and the addresses are aligned to four elements,
-// 2 kind.
+// Constants: 0 workgroup, a power of two, 1 wide: C is a multiple of four and the addresses are aligned to four
+// elements, 2 kind.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "lib/types.glsl"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The last step of a group norm and of its adjoint: x (samples, block) with `block` a multiple of C; element i belongs to
-// group j = i / block groups + i mod C / width, with mean and rstd in stats[2 j] and the next; xhat = (x - mean) rstd.
+// The last step of a group norm and of its adjoint: x (samples, block) with `block` a multiple of C; element i belongs
+// to group j = i / block groups + i mod C / width, with mean and rstd in stats[2 j] and the next;
+// xhat = (x - mean) rstd.
 //   KIND 0: y = act(gamma xhat + beta); y may be x.
 //   KIND 1: y = rstd (g - mean(g) - xhat mean(g xhat)), g = dy act'(gamma xhat + beta) gamma; the means are in
 //           sums[2 j] and the next; y may be x or dy.

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two numbers for each group of a norm: x (n, hw, C), group j = sample groups + k holds channels [k width, (k + 1) width).
+// Two numbers for each group of a norm: x (n, hw, C), group j = sample groups + k holds channels k width up to, but
+// without, (k + 1) width.
 //   KIND 0: mean and sum of squared deviations from it (two passes)
 //   KIND 1: sums of g and g xhat, g = dy act'(gamma xhat + beta) gamma, xhat = (x - mean) rstd from stats; without ACT
 //           act' is 1
 // of chunk k, `rows` rows of a sample's hw, to out[2 (j chunks + k)] and the next, by one workgroup.
-//   KIND 2, 3: what KIND 0, 1 left for the chunks of a group, in x, becomes that of the group (Chan, Golub & LeVeque 1983).
+//   KIND 2, 3: what KIND 0, 1 left for the chunks of a group, in x, becomes that of the group (Chan, Golub & LeVeque
+//              1983).
 // FINAL: out[2 j], out[2 j + 1] = mean, 1 / sqrt(variance + eps) (KIND 0, 2) or the means of g and g xhat (KIND 1, 3).
 // Constants: 0 workgroup, a power of two, 1 wide: width is a multiple of four, x and dy are aligned to four elements,
 // 2 kind, 3 final, 4 activation.

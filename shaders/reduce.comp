@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums over samples, in two steps. Step 1: part[s, k] = the sum of f over chunk k of sample s, by one workgroup; a chunk
-// has `chunk` of the sample's `count` elements. Step 2 (KIND 5) adds up the `chunks` parts of each sample.
+// Sums over samples, in two steps. Step 1: part[s, k] = the sum of f over chunk k of sample s, by one workgroup; a
+// chunk has `chunk` of the sample's `count` elements. Step 2 (KIND 5) adds up the `chunks` parts of each sample.
 //   KIND 0: (a - b)^2   1: |a - b|   2: a^2   3: a
 //   KIND 4: (mean^2 + exp(l) - 1 - l) / 2, a as rows [mean | l] of 2C channels; count = rows C; l clamped to -30 .. 20
 //   KIND 6: m (a - b)^2 and, as a second value, m / C; m[i / C] is a mask

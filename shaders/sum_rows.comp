@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Column sums: x (outer, middle, C) -> y (outer, chunks, C): the middle is cut into chunks of about equal size.
-// A workgroup sums one chunk of LANES columns: its invocations are LANES columns
-// times workgroup / LANES rows.
+// A workgroup sums one chunk of LANES columns: its invocations are LANES columns times workgroup / LANES rows.
 //   KIND 0: y is the sum of x.
-//   KIND 1: the adjoint of a norm for its weights, y (chunks, 2, C): the sums of e xhat and of e; outer is 1, x is dy and
-//   z the norm's input, xhat = (z - mean) rstd, e = dy act'(gamma xhat + beta) with ACT, else dy; of row r and channel c
-//   mean and rstd are stats[2 j], stats[2 j + 1], j = r / hw groups + c / width.
+//   KIND 1: the adjoint of a norm for its weights, y (chunks, 2, C): the sums of e xhat and of e; outer is 1, x is dy
+//   and z the norm's input, xhat = (z - mean) rstd, e = dy act'(gamma xhat + beta) with ACT, else dy; of row r and
+//   channel c mean and rstd are stats[2 j], stats[2 j + 1], j = r / hw groups + c / width.
 // Constants: 0 workgroup, a power of two, 1 lanes, a power of two up to the workgroup, 2 kind, 3 activation.
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -41,8 +40,8 @@ void main()
 {
     uint tiles = (c + LANES - 1) / LANES, id = gl_LocalInvocationID.x, height = gl_WorkGroupSize.x / LANES;
     for (uint g = grid_group(); g < outer * chunks * tiles; g += grid_groups()) {
-        uint k = g % tiles * LANES + id % LANES, piece = g / tiles, chunk = piece % chunks, base = piece / chunks * middle;
-        uint rows = middle / chunks, more = middle % chunks;
+        uint k = g % tiles * LANES + id % LANES, piece = g / tiles, chunk = piece % chunks;
+        uint base = piece / chunks * middle, rows = middle / chunks, more = middle % chunks;
         uint begin = chunk * rows + min(chunk, more), end = begin + rows + (chunk < more ? 1 : 0);
         vec2 sum = vec2(0);
         if (k < c)

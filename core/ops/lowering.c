@@ -94,8 +94,8 @@ bool at_lower_upsample(struct at_lower *l, bool back)
                                  .w = (uint32_t)large[2],
                                  .c = (uint32_t)x[3]};
     bool wide = at_lower_wide(push.x | push.y) && push.c % 4 == 0;
-    return dispatch(l, &(struct strided){"upsample_f32", &push, sizeof(push), at_lower_count(l->node->shape), wide,
-                                         back, 0});
+    return dispatch(
+        l, &(struct strided){"upsample_f32", &push, sizeof(push), at_lower_count(l->node->shape), wide, back, 0});
 }
 
 struct diff_push {

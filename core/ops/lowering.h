@@ -5,7 +5,7 @@
 
 #include "core/vulkan/lower.h"
 
-// --- shaders/elementwise.comp: y[i] = f(a[i], b[i]) ---------------------------------------------------------------------
+// --- shaders/elementwise.comp: y[i] = f(a[i], b[i]) ----------------------------------------------------------------
 enum at_map {
     AT_MAP_ADD,     // a + b
     AT_MAP_MUL,     // a b
@@ -24,7 +24,7 @@ struct at_lower_map {
 };
 AT_NODISCARD bool at_lower_elementwise(struct at_lower *l, const struct at_lower_map *map);
 
-// --- the others: each struct is the kernel's push constants, explained in shaders/<name>.comp ----------------------------
+// --- the others: each struct is the kernel's push constants, explained in shaders/<name>.comp ----------------------
 // y = x + b[outer] or x b[outer]; x (outer, middle, C).
 struct at_broadcast {
     uint64_t x, b, y;
@@ -70,13 +70,13 @@ struct at_adamw_push {
 enum at_adamw_kind { AT_ADAMW_MOMENTS, AT_ADAMW_WEIGHTS };
 AT_NODISCARD bool at_lower_adamw(struct at_lower *l, enum at_adamw_kind kind, const struct at_adamw_push *push);
 
-// --- sums: shaders/reduce.comp, sum_rows.comp ---------------------------------------------------------------------------
+// --- sums: shaders/reduce.comp, sum_rows.comp ----------------------------------------------------------------------
 enum at_sum {
-    AT_SUM_SQ_ERR,  // (a - b)^2
-    AT_SUM_ABS_ERR, // |a - b|
-    AT_SUM_SQ,      // a^2
-    AT_SUM_PLAIN,   // a
-    AT_SUM_KL,      // of rows of 2c numbers in a; count = rows c
+    AT_SUM_SQ_ERR,     // (a - b)^2
+    AT_SUM_ABS_ERR,    // |a - b|
+    AT_SUM_SQ,         // a^2
+    AT_SUM_PLAIN,      // a
+    AT_SUM_KL,         // of rows of 2c numbers in a; count = rows c
     AT_SUM_MASKED = 6, // m[i / c] (a - b)^2 over c times the sum of m
 };
 // y[s] = scale times the sum over the `count` values of sample s. scratch: at_lower_sum_scratch bytes.
@@ -105,7 +105,7 @@ struct at_err_bwd {
 enum at_err_bwd_kind { AT_ERR_BWD_SQ, AT_ERR_BWD_ABS, AT_ERR_BWD_MASKED };
 AT_NODISCARD bool at_lower_err_bwd(struct at_lower *l, enum at_err_bwd_kind kind, const struct at_err_bwd *push);
 
-// --- norms: shaders/norm_stats.comp, norm_apply.comp, sum_rows.comp, layer_norm.comp -------------------------------------
+// --- norms: shaders/norm_stats.comp, norm_apply.comp, sum_rows.comp, layer_norm.comp -------------------------------
 // x (n, hw, c) with `groups` groups. A layer norm is one of n rows, hw = groups = 1.
 struct at_lower_norm {
     uint64_t x, dy, gamma, beta, y, scratch; // dy 0: the norm itself

@@ -44,7 +44,7 @@ static bool dispatch(struct at_lower *l, const struct grouped *g)
                                                                    .groups = (uint64_t)g->items});
 }
 
-// --- sums over samples --------------------------------------------------------------------------------------------------
+// --- sums over samples ---------------------------------------------------------------------------------------------
 struct reduce_push {
     uint64_t a, b, m, part, y;
     uint32_t samples, count, chunk, chunks, c;
@@ -80,9 +80,9 @@ bool at_lower_sum(struct at_lower *l, const struct at_lower_sum *sum)
                                .chunks = chunks,
                                .c = sum->c ? sum->c : 1,
                                .scale = sum->scale};
-    struct grouped first = {"reduce_f32", &push, sizeof(push), (int64_t)sum->samples * chunks, 256,
-                            {masked, (uint32_t)sum->kind}};
-    struct grouped last = {"reduce_f32", &push, sizeof(push), sum->samples, chunks > 64 ? 256 : 64,
+    struct grouped first = {
+        "reduce_f32", &push, sizeof(push), (int64_t)sum->samples * chunks, 256, {masked, (uint32_t)sum->kind}};
+    struct grouped last = {"reduce_f32",         &push, sizeof(push), sum->samples, chunks > 64 ? 256 : 64,
                            {masked, REDUCE_LAST}};
     if (!dispatch(l, &first))
         return false;
@@ -90,7 +90,7 @@ bool at_lower_sum(struct at_lower *l, const struct at_lower_sum *sum)
     return dispatch(l, &last);
 }
 
-// --- column sums --------------------------------------------------------------------------------------------------------
+// --- column sums ---------------------------------------------------------------------------------------------------
 struct sum_rows_push {
     uint64_t x, z, stats, gamma, beta, y;
     uint32_t outer, middle, c, chunks, hw, groups, width, pad;
@@ -110,8 +110,8 @@ static bool dispatch_columns(struct at_lower *l, const struct sum_rows_push *pus
     while (lanes < 32 && lanes < push->c && lanes < workgroup)
         lanes *= 2;
     int64_t items = (int64_t)push->outer * push->chunks * ceil_div(push->c, lanes);
-    return dispatch(l, &(struct grouped){"sum_rows_f32", push, sizeof(*push), items, workgroup,
-                                         {lanes, kind, (uint32_t)act}});
+    return dispatch(
+        l, &(struct grouped){"sum_rows_f32", push, sizeof(*push), items, workgroup, {lanes, kind, (uint32_t)act}});
 }
 
 size_t at_lower_columns_scratch(int64_t outer, int64_t middle, int64_t c)
@@ -141,7 +141,7 @@ bool at_lower_columns(struct at_lower *l, const struct at_lower_columns *columns
     return dispatch_columns(l, &push, COLUMNS_PLAIN, 0);
 }
 
-// --- norms --------------------------------------------------------------------------------------------------------------
+// --- norms ---------------------------------------------------------------------------------------------------------
 struct norm_stats_push {
     uint64_t x, dy, stats, gamma, beta, dst;
     uint32_t n, hw, c, groups, width, rows, chunks;
@@ -207,15 +207,23 @@ static bool norm_stats(struct at_lower *l, const struct at_lower_norm *norm, uin
                                    .eps = norm->eps};
     bool wide = width % 4 == 0 && at_lower_wide(norm->x | (kind == STATS_GRADIENTS ? norm->dy : 0));
     uint32_t workgroup = rows * width > 1024 ? 256 : 64;
-    if (!dispatch(l, &(struct grouped){"norm_stats_f32", &push, sizeof(push), norm->n * norm->groups * chunks,
-                                       workgroup, {wide, kind, chunks == 1, (uint32_t)norm->act}}))
+    if (!dispatch(l, &(struct grouped){"norm_stats_f32",
+                                       &push,
+                                       sizeof(push),
+                                       norm->n * norm->groups * chunks,
+                                       workgroup,
+                                       {wide, kind, chunks == 1, (uint32_t)norm->act}}))
         return false;
     at_lower_barrier(l);
     if (chunks == 1)
         return true;
     push.x = parts;
     push.dst = dst;
-    if (!dispatch(l, &(struct grouped){"norm_stats_f32", &push, sizeof(push), norm->n * norm->groups, 64,
+    if (!dispatch(l, &(struct grouped){"norm_stats_f32",
+                                       &push,
+                                       sizeof(push),
+                                       norm->n * norm->groups,
+                                       64,
                                        {false, STATS_MERGE + kind, true, 0}}))
         return false;
     at_lower_barrier(l);
@@ -279,12 +287,8 @@ bool at_lower_norm_dw(struct at_lower *l, const struct at_lower_norm *norm)
     if (!dispatch_columns(l, &push, COLUMNS_NORM, norm->act))
         return false;
     at_lower_barrier(l);
-    struct sum_rows_push last = {.x = parts,
-                                 .y = norm->y,
-                                 .outer = 1,
-                                 .middle = push.chunks,
-                                 .c = (uint32_t)(2 * norm->c),
-                                 .chunks = 1};
+    struct sum_rows_push last = {
+        .x = parts, .y = norm->y, .outer = 1, .middle = push.chunks, .c = (uint32_t)(2 * norm->c), .chunks = 1};
     return dispatch_columns(l, &last, COLUMNS_PLAIN, 0);
 }
 
@@ -302,6 +306,6 @@ bool at_lower_layer_norm(struct at_lower *l, const struct at_lower_norm *norm)
     uint32_t workgroup = 32;
     while (workgroup < 256 && workgroup * (wide ? 8 : 2) < push.c)
         workgroup *= 2;
-    return dispatch(l, &(struct grouped){"layer_norm_f32", &push, sizeof(push), norm->n, workgroup,
-                                         {wide, norm->dy != 0}});
+    return dispatch(
+        l, &(struct grouped){"layer_norm_f32", &push, sizeof(push), norm->n, workgroup, {wide, norm->dy != 0}});
 }

@@ -26,7 +26,7 @@ struct at_lower {
     uint64_t out;          // may be in[i] for an `inplace` bit i
     uint64_t scratch;      // 16-byte aligned, the op's `vulkan_scratch` bytes, of undefined contents; 0: none
     const struct at_vk_info *info;
-    bool cpu;              // a software device: lean kernels, it compiles them at first use
+    bool cpu; // a software device: lean kernels, it compiles them at first use
     struct at_log *log;
     struct at_vk_device *dev;
     struct at_vk_commands *commands; // of at_lower_dispatch and at_lower_barrier
@@ -38,10 +38,10 @@ struct at_lower_dispatch_params {
     const uint32_t *constants; // specialization constants 0, 1, ...; 0 is the workgroup
     uint32_t constant_count;   // 1 .. AT_VK_MAX_CONSTANTS
     const void *push;
-    uint32_t push_size;        // bytes, a multiple of 4, at most AT_VK_MAX_PUSH
-    uint64_t groups;           // workgroups in a line, folded by at_vk_grid for lib/grid.glsl; 0: `grid` is used
-    uint32_t grid[3];          // workgroups in x, y, z as they are, within info->max_groups
-    double flops;              // of this dispatch; 0: the node's cost
+    uint32_t push_size; // bytes, a multiple of 4, at most AT_VK_MAX_PUSH
+    uint64_t groups;    // workgroups in a line, folded by at_vk_grid for lib/grid.glsl; 0: `grid` is used
+    uint32_t grid[3];   // workgroups in x, y, z as they are, within info->max_groups
+    double flops;       // of this dispatch; 0: the node's cost
 };
 
 // Appends one dispatch. It may run at the same time as the others of the node since the last barrier.
