@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -52,6 +53,8 @@ struct cpu {
     at_host_kernel *const *kernels;
     const char *isa;
     int threads;
+    at_cpu_report *report;
+    void *report_priv;
 };
 
 struct at_buffer {
@@ -156,10 +159,21 @@ static struct at_run *compile(struct at_device *dev, const struct at_plan *plan,
     return run;
 }
 
+static void report_step(const struct cpu *cpu, const struct at_node *node, struct timespec *last)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    cpu->report(cpu->report_priv, node, (double)(now.tv_sec - last->tv_sec) + (double)(now.tv_nsec - last->tv_nsec) * 1e-9);
+    *last = now;
+}
+
 static bool run_phase(struct at_device *dev, struct at_run *run, int phase)
 {
+    const struct cpu *cpu = cpu_of(dev);
     int begin = phase ? run->end[phase - 1] : 0, end = run->end[phase];
-#pragma omp parallel num_threads(cpu_of(dev)->threads)
+    struct timespec last;
+    clock_gettime(CLOCK_MONOTONIC, &last);
+#pragma omp parallel num_threads(cpu->threads)
     {
 #if AT_X86
         // Subnormals as zero: they carry nothing here and cost a hundred cycles each.
@@ -175,6 +189,8 @@ static bool run_phase(struct at_device *dev, struct at_run *run, int phase)
             k.threads = omp_get_num_threads();
             run->steps[s].kernel(&k);
 #pragma omp barrier
+            if (cpu->report && k.thread == 0)
+                report_step(cpu, k.node, &last);
         }
 #if AT_X86
         _mm_setcsr(mode);
@@ -281,6 +297,12 @@ int at_cpu_threads(const struct at_device *dev)
 const char *at_cpu_isa(const struct at_device *dev)
 {
     return ((const struct cpu *)dev)->isa;
+}
+
+void at_cpu_profile(struct at_device *dev, at_cpu_report *report, void *priv)
+{
+    cpu_of(dev)->report_priv = priv;
+    cpu_of(dev)->report = report;
 }
 
 void *at_cpu_memory(struct at_buffer *buffer)

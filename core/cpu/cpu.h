@@ -15,6 +15,9 @@ struct at_cpu_params {
 struct at_device *at_cpu_open(const struct at_cpu_params *params, struct at_log *log);
 int at_cpu_threads(const struct at_device *dev);
 const char *at_cpu_isa(const struct at_device *dev);
+// After each operator of a run, one thread calls `report` with the seconds it took. NULL: no more.
+typedef void at_cpu_report(void *priv, const struct at_node *node, double seconds);
+void at_cpu_profile(struct at_device *dev, at_cpu_report *report, void *priv);
 // The memory of a buffer: float or, in the oracle, double. For tests that must set doubles.
 void *at_cpu_memory(struct at_buffer *buffer);
 
