@@ -28,9 +28,8 @@ layout(push_constant, std430) uniform Push
 const int DIR = (FLAGS & 32u) != 0u ? -1 : 1;
 
 int a_y[A_SLOTS], a_x[A_SLOTS];
-uint a_image[A_SLOTS], a_at[A_SLOTS], b_at[B_SLOTS];
+uint a_image[A_SLOTS], a_at[A_SLOTS], b_line[B_SLOTS], b_at[B_SLOTS];
 bool a_in[A_SLOTS];
-uint b_tap;
 
 uint k_segments()
 {
@@ -51,56 +50,43 @@ void a_row(uint s, uint i, uint z)
     a_image[s] = image * h;
 }
 
-void a_segment(uint s, uint g)
+void a_segment(uint s, uint g, uint i)
 {
     uint tap_w = taps >> 16, ty = g / tap_w, tx = g - ty * tap_w;
-    int v = a_y[s] + DIR * int(ty), u = a_x[s] + DIR * int(tx);
-    a_in[s] = uint(v) < h && uint(u) < w;
-    a_at[s] = a_in[s] ? ((a_image[s] + uint(v)) * w + uint(u)) * c : 0;
+    uint v = uint(a_y[s] + DIR * int(ty)), u = uint(a_x[s] + DIR * int(tx));
+    bool in_y = v < h, in_x = u < w;
+    a_in[s] = in_y && in_x;
+    a_at[s] = ((a_image[s] + v) * w + u) * c + i;
 }
 
 void b_row(uint s, uint i, uint z)
 {
-    b_at[s] = (i < n ? i : 0) * (B_ROWS ? ldb : 1);
+    b_line[s] = (i < n ? i : 0) * (B_ROWS ? ldb : 1);
 }
 
-void b_segment(uint s, uint g)
+void b_segment(uint s, uint g, uint i)
 {
-    uint tap_w = taps >> 16, ty = g / tap_w;
-    b_tap = tap_at + ty * tap_y + (g - ty * tap_w) * tap_x;
+    uint tap_w = taps >> 16, ty = g / tap_w, tx = g - ty * tap_w;
+    b_at[s] = b_line[s] + tap_at + ty * tap_y + tx * tap_x + i * (B_ROWS ? 1 : ldb);
 }
 
-uint b_index(uint s, uint i)
+bool a_index(uint s, uint i, out uint at)
 {
-    return b_tap + b_at[s] + (B_ROWS ? i : i * ldb);
+    bool in_k = K_INSIDE ? true : i < c, here = a_in[s];
+    here = here && in_k;
+    at = a_at[s];
+    at = here ? at : 0;
+    a_at[s] += K_STEP;
+    return here;
 }
 
-float a_load(uint s, uint i)
+bool b_index(uint s, uint i, out uint at)
 {
-    bool in_k = LEAN || i < c;
-    float x = a.v[in_k ? a_at[s] + i : 0];
-    return in_k && a_in[s] ? x : 0;
-}
-
-vec4 a_load4(uint s, uint i)
-{
-    bool in_k = i < c;
-    vec4 x = F32x4(a).v[in_k ? (a_at[s] + i) / 4 : 0];
-    return in_k && a_in[s] ? x : vec4(0);
-}
-
-float b_load(uint s, uint i)
-{
-    bool in_k = LEAN || i < c;
-    float x = b.v[in_k ? b_index(s, i) : 0];
-    return in_k ? x : 0;
-}
-
-vec4 b_load4(uint s, uint i)
-{
-    bool in_k = i < c;
-    vec4 x = F32x4(b).v[in_k ? b_index(s, i) / 4 : 0];
-    return in_k ? x : vec4(0);
+    bool here = K_INSIDE ? true : i < c;
+    at = b_at[s];
+    at = here ? at : 0;
+    b_at[s] += K_STEP * (B_ROWS ? 1 : ldb);
+    return here;
 }
 
 uint y_row(uint i, uint z)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gradient of a convolution's weight: y (m, tap_h tap_w c) = sum over pixels p of dy[p,:]^T patch(p). a: dy (pixels,m),
 // pixel p = (image out_h + v) out_w + u; b: x (N,h,w,c), of which tap (ty,tx) of p is pixel (v step - top + ty,
-// u step - left + tx), zero outside. Column j of the product is (ty, tx, channel); k is p.
+// u step - left + tx), zero outside (a coordinate below 0 is a large uint). Column j of the product is
+// (ty, tx, channel); k is p.
 // Constants: lib/product.glsl; neither operand is contiguous along k.
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -14,11 +15,14 @@ layout(push_constant, std430) uniform Push
     PRODUCT_HEAD
     uint h, w, c, tap_w;
     uint pixels, out_h, out_w;
-    int step, top, left;
+    uint step, top, left;
 };
 
 uint a_at[A_SLOTS], b_channel[B_SLOTS];
-int b_y[B_SLOTS], b_x[B_SLOTS];
+uint b_y[B_SLOTS], b_x[B_SLOTS];
+// The pixel that slot s is at, and from one tile (lean: one pixel) to the next.
+uint b_n[B_SLOTS], b_v[B_SLOTS], b_u[B_SLOTS];
+uint next_n, next_v, next_u;
 
 uint k_segments()
 {
@@ -40,54 +44,50 @@ void b_row(uint s, uint i, uint z)
     i = i < n ? i : 0;
     uint tap = i / c, ty = tap / tap_w;
     b_channel[s] = i - tap * c;
-    b_y[s] = int(ty) - top;
-    b_x[s] = int(tap - ty * tap_w) - left;
+    b_y[s] = ty - top;
+    b_x[s] = tap - ty * tap_w - left;
 }
 
-void a_segment(uint s, uint g)
+void a_segment(uint s, uint g, uint p)
 {
+    a_at[s] += p * m;
 }
 
-void b_segment(uint s, uint g)
+void b_segment(uint s, uint g, uint p)
 {
+    uint line = p / out_w;
+    b_n[s] = line / out_h;
+    b_v[s] = line - b_n[s] * out_h;
+    b_u[s] = p - line * out_w;
 }
 
-// Whether column s meets the image at pixel p, and there the element of x.
+bool a_index(uint s, uint p, out uint at)
+{
+    bool here = K_INSIDE ? true : p < pixels;
+    at = a_at[s];
+    at = here ? at : 0;
+    a_at[s] += K_STEP * m;
+    return here;
+}
+
 bool b_index(uint s, uint p, out uint at)
 {
-    uint line = p / out_w, image = line / out_h;
-    int v = int(line - image * out_h) * step + b_y[s], u = int(p - line * out_w) * step + b_x[s];
-    bool inside = p < pixels && uint(v) < h && uint(u) < w;
-    at = inside ? ((image * h + uint(v)) * w + uint(u)) * c + b_channel[s] : 0;
-    return inside;
-}
-
-float a_load(uint s, uint p)
-{
-    float x = a.v[p < pixels ? p * m + a_at[s] : 0];
-    return p < pixels ? x : 0;
-}
-
-vec4 a_load4(uint s, uint p)
-{
-    vec4 x = F32x4(a).v[p < pixels ? (p * m + a_at[s]) / 4 : 0];
-    return p < pixels ? x : vec4(0);
-}
-
-float b_load(uint s, uint p)
-{
-    uint at;
-    bool inside = b_index(s, p, at);
-    float x = b.v[at];
-    return inside ? x : 0;
-}
-
-vec4 b_load4(uint s, uint p)
-{
-    uint at;
-    bool inside = b_index(s, p, at);
-    vec4 x = F32x4(b).v[at / 4];
-    return inside ? x : vec4(0);
+    uint v = b_v[s] * step + b_y[s], u = b_u[s] * step + b_x[s];
+    bool in_y = v < h, in_x = u < w, here = in_y && in_x, in_k = K_INSIDE ? true : p < pixels;
+    here = here && in_k;
+    at = ((b_n[s] * h + v) * w + u) * c + b_channel[s];
+    at = here ? at : 0;
+    b_u[s] += next_u;
+    bool over = b_u[s] >= out_w;
+    uint less = over ? out_w : 0, carry = over ? 1 : 0;
+    b_u[s] -= less;
+    b_v[s] += next_v + carry;
+    over = b_v[s] >= out_h;
+    less = over ? out_h : 0;
+    carry = over ? 1 : 0;
+    b_v[s] -= less;
+    b_n[s] += next_n + carry;
+    return here;
 }
 
 uint y_row(uint i, uint z)
@@ -99,5 +99,9 @@ uint y_row(uint i, uint z)
 
 void main()
 {
+    uint next = K_STEP, line = next / out_w;
+    next_n = line / out_h;
+    next_v = line - next_n * out_h;
+    next_u = next - line * out_w;
     product(1);
 }

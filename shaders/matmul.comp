@@ -36,60 +36,40 @@ uint batch_at(uint z, uint outer_stride, uint inner_stride)
 
 void a_row(uint s, uint i, uint z)
 {
-    i = i < m ? i : 0;
-    a_at[s] = batch_at(z, a_outer, a_inner) + (A_ROWS ? i * lda : i);
+    a_at[s] = batch_at(z, a_outer, a_inner) + (i < m ? i : 0) * (A_ROWS ? lda : 1);
 }
 
 void b_row(uint s, uint i, uint z)
 {
-    i = i < n ? i : 0;
-    b_at[s] = batch_at(z, b_outer, b_inner) + (B_ROWS ? i * ldb : i);
+    b_at[s] = batch_at(z, b_outer, b_inner) + (i < n ? i : 0) * (B_ROWS ? ldb : 1);
 }
 
-void a_segment(uint s, uint g)
+void a_segment(uint s, uint g, uint i)
 {
+    a_at[s] += i * (A_ROWS ? 1 : lda);
 }
 
-void b_segment(uint s, uint g)
+void b_segment(uint s, uint g, uint i)
 {
+    b_at[s] += i * (B_ROWS ? 1 : ldb);
 }
 
-uint a_index(uint s, uint i)
+bool a_index(uint s, uint i, out uint at)
 {
-    return a_at[s] + (A_ROWS ? i : i * lda);
+    bool here = K_INSIDE ? true : i < k;
+    at = a_at[s];
+    at = here ? at : 0;
+    a_at[s] += K_STEP * (A_ROWS ? 1 : lda);
+    return here;
 }
 
-uint b_index(uint s, uint i)
+bool b_index(uint s, uint i, out uint at)
 {
-    return b_at[s] + (B_ROWS ? i : i * ldb);
-}
-
-float a_load(uint s, uint i)
-{
-    bool in_k = LEAN || i < k;
-    float x = a.v[in_k ? a_index(s, i) : 0];
-    return in_k ? x : 0;
-}
-
-vec4 a_load4(uint s, uint i)
-{
-    bool in_k = i < k;
-    vec4 x = F32x4(a).v[in_k ? a_index(s, i) / 4 : 0];
-    return in_k ? x : vec4(0);
-}
-
-float b_load(uint s, uint i)
-{
-    bool in_k = LEAN || i < k;
-    float x = b.v[in_k ? b_index(s, i) : 0];
-    return in_k ? x : 0;
-}
-
-vec4 b_load4(uint s, uint i)
-{
-    bool in_k = i < k;
-    vec4 x = F32x4(b).v[in_k ? b_index(s, i) / 4 : 0];
-    return in_k ? x : vec4(0);
+    bool here = K_INSIDE ? true : i < k;
+    at = b_at[s];
+    at = here ? at : 0;
+    b_at[s] += K_STEP * (B_ROWS ? 1 : ldb);
+    return here;
 }
 
 uint y_row(uint i, uint z)

@@ -39,7 +39,7 @@ struct dw_push {
     struct at_product_head head;
     uint32_t h, w, c, tap_w;
     uint32_t pixels, out_h, out_w;
-    int32_t step, top, left;
+    uint32_t step, top, left;
 };
 _Static_assert(sizeof(struct dw_push) == 96, "shaders/conv2d_dw.comp");
 
@@ -57,9 +57,9 @@ static bool lower(struct at_lower *l)
         .pixels = (uint32_t)at_shape_rows(dy),
         .out_h = (uint32_t)dy.dim[1],
         .out_w = (uint32_t)dy.dim[2],
-        .step = attr[0],
-        .top = attr[1],
-        .left = attr[2],
+        .step = (uint32_t)attr[0],
+        .top = (uint32_t)attr[1],
+        .left = (uint32_t)attr[2],
     };
     return at_lower_product(l, &(struct at_product_params){
                                    .kernel = "conv2d_dw_f32",

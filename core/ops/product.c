@@ -53,12 +53,16 @@ static struct tile lean_tile(const struct at_lower *l, uint32_t n)
 static struct tile choose_tile(const struct at_lower *l, const struct at_product_params *p)
 {
     const double fill = 96 * 128; // invocations
+    bool a_wide = p->a_wide && at_lower_wide(p->push->a), b_wide = p->b_wide && at_lower_wide(p->push->b);
     const struct tile *best = NULL;
     double least = 0;
     for (size_t i = 0; !l->cpu && i < sizeof(tiles) / sizeof(tiles[0]); i++) {
         const struct tile *t = &tiles[i];
         uint32_t shared = t->bk * (t->bm + t->bn + 8) * 4;
         if (threads(t) > l->info->max_workgroup || shared > l->info->shared_memory)
+            continue;
+        if ((t->bm > t->bn && !a_wide) ||
+            (t->bm < t->bn && !b_wide)) // too many loads an invocation, too many registers
             continue;
         double groups = (double)(above(p->push->m, t->bm) * above(p->push->n, t->bn)) * p->splits * p->batches;
         double full = groups * threads(t) / fill;
@@ -105,10 +109,11 @@ bool at_lower_product(struct at_lower *l, const struct at_product_params *params
     if (p.splits > 1)
         head->y = l->scratch;
     struct tile t = choose_tile(l, &p);
-    bool wide = t.bk != 0;
-    uint32_t flags = (wide && p.a_wide && at_lower_wide(head->a)) | (wide && p.b_wide && at_lower_wide(head->b)) << 1 |
-                     (wide && p.y_wide && at_lower_wide(head->y | head->bias | head->residual)) << 2 |
-                     (uint32_t)p.a_rows << 3 | (uint32_t)p.b_rows << 4 | (uint32_t)p.flip << 5;
+    bool tiled = t.bk != 0;
+    uint32_t flags =
+        (tiled && p.a_wide && at_lower_wide(head->a)) | (tiled && p.b_wide && at_lower_wide(head->b)) << 1 |
+        (tiled && p.y_wide && at_lower_wide(head->y | head->bias | head->residual)) << 2 | (uint32_t)p.a_rows << 3 |
+        (uint32_t)p.b_rows << 4 | (uint32_t)p.flip << 5 | (uint32_t)(!tiled || p.k_length % t.bk == 0) << 6;
     uint32_t constants[] = {threads(&t), t.bm, t.bn, t.tm | t.tn << 8, t.bk, flags, p.splits > 1 ? 0 : (uint32_t)p.act};
     bool ok = at_lower_dispatch(
         l, &(struct at_lower_dispatch_params){

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // The second half of a matrix product; see lib/product.glsl. The kernel has defined
 //     uint k_segments(), k_length()         k is that many segments of that length
-//     void a_row(uint s, uint i, uint z)    slot s reads row i of A of batch z; i may be past the end: any valid row
-//     void a_segment(uint s, uint g)        ... in segment g from now on
-//     float a_load(uint s, uint k)          element k of the segment; k may be past the end: 0
-//     vec4 a_load4(uint s, uint k)          four elements, if A_WIDE
+//     void a_row(uint s, uint i, uint z)      slot s reads row i of A of batch z; if i is past the end, any row
+//     void a_segment(uint s, uint g, uint k)  ... in segment g from now on; its first element will be k
+//     bool a_index(uint s, uint k, out uint at)  called once for each k, K_STEP apart:
+//         element k of the segment, or four from k on if A_WIDE, is that of `a` at index `at`; or false if k is past
+//         the end or the element is 0, with `at` = 0
 // likewise for B and its columns, and
 //     uint y_row(uint i, uint z)            index in y of row i
-// Tiles of A and B go through registers to shared memory while the tile before is being multiplied. A slot is part of
-// the registers, an unrolled loop's constant. A lean kernel reads the operands directly: a software device has nothing
-// better, and compiles it quickly.
+// Tiles of A and B go through registers to shared memory while the tile before is being multiplied; what was loaded is
+// therefore not looked at before that is done, not even to replace it by 0. A lean kernel reads the operands directly:
+// a software device has nothing better, and compiles it quickly.
+// In the loop, && and ?: have plain variables as operands: glslang makes branches of anything else.
 #ifndef LIB_GEMM_GLSL
 #define LIB_GEMM_GLSL
 
-#include "lib/act.glsl"
+#include "lib/finish.glsl"
 
 const uint A_LINE = BM + 4; // of the shared tile, one k
 const uint B_LINE = BN + 4;
@@ -22,72 +24,79 @@ const uint B_STEP = B_WIDE ? 4u : 1u;
 const uint B_AT = BK * A_LINE;
 shared float tile[LEAN ? 1u : BK * (A_LINE + B_LINE)];
 
-float acc[TM * TN];
 float a_next[A_SLOTS * A_STEP], b_next[B_SLOTS * B_STEP];
+bool a_here[A_SLOTS], b_here[B_SLOTS]; // not 0
+uint a_put[A_SLOTS], b_put[B_SLOTS];   // where they go in `tile`
 
-// Row r of an invocation's part within the tile: groups of four, spread over the tile.
-uint part_row(uint r)
+// Index in `tile` of element (i, k).
+uint a_place(uint i, uint k)
 {
-    return (r / 4) * (4 * (BM / TM)) + 4 * (gl_LocalInvocationID.x / (BN / TN)) + r % 4;
+    return k * A_LINE + i;
 }
 
-uint part_column(uint c)
+uint b_place(uint i, uint k)
 {
-    return (c / 4) * (4 * (BN / TN)) + 4 * (gl_LocalInvocationID.x % (BN / TN)) + c % 4;
+    return B_AT + k * B_LINE + i;
 }
 
 void start_rows(uint m0, uint n0, uint z)
 {
-    [[unroll]] for (uint s = 0; s < A_SLOTS; s++)
-        a_row(s, m0 + (LEAN ? part_row(s) : slot_place(s, BM, A_ROWS, A_WIDE).x), z);
-    [[unroll]] for (uint s = 0; s < B_SLOTS; s++)
-        b_row(s, n0 + (LEAN ? part_column(s) : slot_place(s, BN, B_ROWS, B_WIDE).x), z);
-}
-
-void start_segment(uint g)
-{
-    [[unroll]] for (uint s = 0; s < A_SLOTS; s++)
-        a_segment(s, g);
-    [[unroll]] for (uint s = 0; s < B_SLOTS; s++)
-        b_segment(s, g);
-}
-
-void fetch(uint k0)
-{
     [[unroll]] for (uint s = 0; s < A_SLOTS; s++) {
-        uint k = k0 + slot_place(s, BM, A_ROWS, A_WIDE).y;
+        uvec2 at = LEAN ? uvec2(part_row(s), 0) : slot_place(s, BM, A_ROWS, A_WIDE);
+        a_row(s, m0 + at.x, z);
+        a_put[s] = a_place(at.x, at.y);
+    }
+    [[unroll]] for (uint s = 0; s < B_SLOTS; s++) {
+        uvec2 at = LEAN ? uvec2(part_column(s), 0) : slot_place(s, BN, B_ROWS, B_WIDE);
+        b_row(s, n0 + at.x, z);
+        b_put[s] = b_place(at.x, at.y);
+    }
+}
+
+void start_segment(uint g, uint k0)
+{
+    [[unroll]] for (uint s = 0; s < A_SLOTS; s++)
+        a_segment(s, g, k0 + (LEAN ? 0 : slot_place(s, BM, A_ROWS, A_WIDE).y));
+    [[unroll]] for (uint s = 0; s < B_SLOTS; s++)
+        b_segment(s, g, k0 + (LEAN ? 0 : slot_place(s, BN, B_ROWS, B_WIDE).y));
+}
+
+// Without `more` an element is loaded that is not used: loading on one of two paths would make the other wait as well.
+void fetch(uint k0, bool more)
+{
+    uint at;
+    [[unroll]] for (uint s = 0; s < A_SLOTS; s++) {
+        a_here[s] = a_index(s, k0 + slot_place(s, BM, A_ROWS, A_WIDE).y, at);
+        at = more ? at : 0;
         if (A_WIDE) {
-            vec4 x = a_load4(s, k);
+            vec4 x = F32x4(a).v[at / 4];
             [[unroll]] for (uint j = 0; j < A_STEP; j++)
                 a_next[s * A_STEP + j] = x[j];
         } else {
-            a_next[s * A_STEP] = a_load(s, k);
+            a_next[s * A_STEP] = a.v[at];
         }
     }
     [[unroll]] for (uint s = 0; s < B_SLOTS; s++) {
-        uint k = k0 + slot_place(s, BN, B_ROWS, B_WIDE).y;
+        b_here[s] = b_index(s, k0 + slot_place(s, BN, B_ROWS, B_WIDE).y, at);
+        at = more ? at : 0;
         if (B_WIDE) {
-            vec4 x = b_load4(s, k);
+            vec4 x = F32x4(b).v[at / 4];
             [[unroll]] for (uint j = 0; j < B_STEP; j++)
                 b_next[s * B_STEP + j] = x[j];
         } else {
-            b_next[s * B_STEP] = b_load(s, k);
+            b_next[s * B_STEP] = b.v[at];
         }
     }
 }
 
 void share()
 {
-    [[unroll]] for (uint s = 0; s < A_SLOTS; s++) {
-        uvec2 at = slot_place(s, BM, A_ROWS, A_WIDE);
+    [[unroll]] for (uint s = 0; s < A_SLOTS; s++)
         [[unroll]] for (uint j = 0; j < A_STEP; j++)
-            tile[A_ROWS ? (at.y + j) * A_LINE + at.x : at.y * A_LINE + at.x + j] = a_next[s * A_STEP + j];
-    }
-    [[unroll]] for (uint s = 0; s < B_SLOTS; s++) {
-        uvec2 at = slot_place(s, BN, B_ROWS, B_WIDE);
+            tile[a_put[s] + j * (A_ROWS ? A_LINE : 1u)] = a_here[s] ? a_next[s * A_STEP + j] : 0;
+    [[unroll]] for (uint s = 0; s < B_SLOTS; s++)
         [[unroll]] for (uint j = 0; j < B_STEP; j++)
-            tile[B_AT + (B_ROWS ? (at.y + j) * B_LINE + at.x : at.y * B_LINE + at.x + j)] = b_next[s * B_STEP + j];
-    }
+            tile[b_put[s] + j * (B_ROWS ? B_LINE : 1u)] = b_here[s] ? b_next[s * B_STEP + j] : 0;
 }
 
 void multiply_shared()
@@ -95,9 +104,9 @@ void multiply_shared()
     [[unroll]] for (uint k = 0; k < BK; k++) {
         float x[TM], w[TN];
         [[unroll]] for (uint r = 0; r < TM; r++)
-            x[r] = tile[k * A_LINE + part_row(r)];
+            x[r] = tile[a_place(part_row(r), k)];
         [[unroll]] for (uint c = 0; c < TN; c++)
-            w[c] = tile[B_AT + k * B_LINE + part_column(c)];
+            w[c] = tile[b_place(part_column(c), k)];
         [[unroll]] for (uint r = 0; r < TM; r++)
             [[unroll]] for (uint c = 0; c < TN; c++)
                 acc[r * TN + c] = fma(x[r], w[c], acc[r * TN + c]);
@@ -110,19 +119,19 @@ void tiled(uint first, uint last)
     uint blocks = (k_length() + BK - 1) / BK;
     uint g = first / blocks, k0 = (first - g * blocks) * BK;
     if (first < last) {
-        start_segment(g);
-        fetch(k0);
+        start_segment(g, k0);
+        fetch(k0, true);
     }
     for (uint i = first; i < last; i++) {
         share();
         barrier();
         k0 += BK;
-        if (k0 >= k_length() && i + 1 < last) {
+        bool more = i + 1 < last;
+        if (k_segments() > 1 && k0 >= k_length() && more) {
             k0 = 0;
-            start_segment(++g);
+            start_segment(++g, k0);
         }
-        if (i + 1 < last)
-            fetch(k0);
+        fetch(k0, more);
         multiply_shared();
         barrier();
     }
@@ -135,13 +144,20 @@ void lean(uint first, uint last)
     for (uint i = first; i < last; g++, k = 0) {
         uint end = min(k + last - i, k_length());
         i += end - k;
-        start_segment(g);
+        start_segment(g, k);
         for (; k < end; k++) {
             float x[TM], w[TN];
-            [[unroll]] for (uint r = 0; r < TM; r++)
-                x[r] = a_load(r, k);
-            [[unroll]] for (uint c = 0; c < TN; c++)
-                w[c] = b_load(c, k);
+            uint at;
+            [[unroll]] for (uint r = 0; r < TM; r++) {
+                bool here = a_index(r, k, at);
+                x[r] = a.v[at];
+                x[r] = here ? x[r] : 0;
+            }
+            [[unroll]] for (uint c = 0; c < TN; c++) {
+                bool here = b_index(c, k, at);
+                w[c] = b.v[at];
+                w[c] = here ? w[c] : 0;
+            }
             [[unroll]] for (uint r = 0; r < TM; r++)
                 [[unroll]] for (uint c = 0; c < TN; c++)
                     acc[r * TN + c] = fma(x[r], w[c], acc[r * TN + c]);
@@ -149,58 +165,15 @@ void lean(uint first, uint last)
     }
 }
 
-float finish(float x, uint i, uint j)
-{
-    x *= alpha;
-    if ((form & 1u) != 0)
-        x += bias.v[j];
-    x = act_apply(ACT, x);
-    return (form & 2u) != 0 ? x + residual.v[i + j] : x;
-}
-
-vec4 finish4(vec4 x, uint i, uint j)
-{
-    x *= alpha;
-    if ((form & 1u) != 0)
-        x += F32x4(bias).v[j / 4];
-    x = vec4(act_apply(ACT, x.x), act_apply(ACT, x.y), act_apply(ACT, x.z), act_apply(ACT, x.w));
-    return (form & 2u) != 0 ? x + F32x4(residual).v[(i + j) / 4] : x;
-}
-
-// Four columns from j on of the row at index i of y.
-void put(vec4 x, uint i, uint j)
-{
-    if (Y_WIDE) {
-        if (j < n)
-            F32x4(y).v[(i + j) / 4] = form >= 0x200 ? x : finish4(x, i, j);
-    } else {
-        [[unroll]] for (uint c = 0; c < 4; c++)
-            if (j + c < n)
-                y.v[i + j + c] = form >= 0x200 ? x[c] : finish(x[c], i, j + c);
-    }
-}
-
-void store(uint m0, uint n0, uint z, uint split)
-{
-    [[unroll]] for (uint r = 0; r < TM; r++) {
-        uint i = m0 + part_row(r);
-        if (i < m) {
-            uint at = form >= 0x200 ? (split * m + i) * n : y_row(i, z);
-            [[unroll]] for (uint c = 0; c < TN; c += 4)
-                put(vec4(acc[r * TN + c], acc[r * TN + c + 1], acc[r * TN + c + 2], acc[r * TN + c + 3]), at,
-                    n0 + part_column(c));
-        }
-    }
-}
-
-// All of it. Neighbouring workgroups share rows of A.
+// All of it. Neighbouring workgroups share rows of A; in a lean kernel, which runs them one after the other and has a
+// part that is narrow in m, columns of B.
 void product(uint batches)
 {
-    uint columns = (n + BN - 1) / BN, tiles = columns * ((m + BM - 1) / BM), splits = form >> 8;
+    uint columns = (n + BN - 1) / BN, rows = (m + BM - 1) / BM, tiles = columns * rows, splits = form >> 8;
     uint work = LEAN ? k_segments() * k_length() : k_segments() * ((k_length() + BK - 1) / BK);
     for (uint t = grid_group(); t < tiles * splits * batches; t += grid_groups()) {
         uint z = t / (tiles * splits), split = t / tiles % splits, at = t % tiles;
-        uint m0 = at / columns * BM, n0 = at % columns * BN;
+        uint m0 = (LEAN ? at % rows : at / columns) * BM, n0 = (LEAN ? at / rows : at % columns) * BN;
         uint first = work / splits * split + min(split, work % splits);
         uint last = first + work / splits + (split < work % splits ? 1u : 0u);
         [[unroll]] for (uint i = 0; i < TM * TN; i++)

@@ -28,9 +28,14 @@ const bool Y_WIDE = (FLAGS & 4u) != 0u; // y, bias and residual are accessed fou
 const bool A_ROWS = (FLAGS & 8u) != 0u; // A is contiguous along k; otherwise along m
 const bool B_ROWS = (FLAGS & 16u) != 0u; // B is contiguous along k; otherwise along n
 
+const bool K_INSIDE = (FLAGS & 64u) != 0u; // tiles end where segments end; so they do in a lean kernel
+
 // Loads of an invocation ("slots") for one tile of depth BK; in a lean kernel a slot is a row (column) of its part.
 const uint A_SLOTS = LEAN ? TM : BM * BK / THREADS / (A_WIDE ? 4u : 1u);
 const uint B_SLOTS = LEAN ? TN : BN * BK / THREADS / (B_WIDE ? 4u : 1u);
+
+// From one element that a slot reads to the next.
+const uint K_STEP = LEAN ? 1u : BK;
 
 // form: bit 0 bias, bit 1 residual, bit 2 y is a plain (m,n) matrix, bits 8.. parts that k is split into; the parts lie
 // one after the other in y, without epilogue, for product_sum.comp.
