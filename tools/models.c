@@ -10,6 +10,7 @@
 
 #define LORA_FILE "pytorch_lora_weights.safetensors"
 #define WEIGHTS_FILE "diffusion_pytorch_model.safetensors"
+#define EMBEDDED "embedded"
 #define EMBEDDED_CFG 4.0 // as in testing the embedded model
 #define DEFAULT_CFG 7.5  // diffusers' Stable Diffusion pipelines
 
@@ -49,14 +50,23 @@ static bool add_lora(struct at_log *log, struct at_loaded *l, const char *word, 
     return true;
 }
 
+const char *at_model_word(const char *word)
+{
+    return word && strcmp(word, EMBEDDED) == 0 && !at_dir_exists(word) ? NULL : word;
+}
+
 bool at_loaded_parse(struct at_log *log, const char *model, const struct at_texts *loras, struct at_loaded *l)
 {
     bool ok = true;
     *l = (struct at_loaded){0};
     if (model) {
         size_t n = at_dir_exists(model) ? strlen(model) : strcspn(model, "+"); // a folder's name may hold a plus
-        if (n && !(l->path = copy(model, n)))
+        if (!(l->path = copy(model, n)))
             return at_fail_memory(log, n);
+        if (!at_model_word(l->path)) {
+            at_free(l->path);
+            l->path = NULL;
+        }
         for (const char *next = model + n; ok && *next == '+';) {
             size_t m = strcspn(next + 1, "+");
             ok = add_lora(log, l, next + 1, m);
@@ -125,19 +135,24 @@ bool at_loaded_hash(struct at_loaded *l, struct at_log *log)
     return ok;
 }
 
+void at_loaded_close(struct at_loaded *l)
+{
+    for (int i = 0; i < l->count; i++)
+        at_lora_destroy(&l->loras[i]);
+    at_model_destroy(&l->model);
+}
+
 void at_loaded_finish(struct at_loaded *l)
 {
-    for (int i = 0; i < l->count; i++) {
-        at_lora_destroy(&l->loras[i]);
+    at_loaded_close(l);
+    for (int i = 0; i < l->count; i++)
         at_free(l->files[i].path);
-    }
-    at_model_destroy(&l->model);
     at_free(l->path);
     *l = (struct at_loaded){0};
 }
 
 // The last part of a path that says something: not the standard file name.
-static char *short_name(const char *path)
+char *at_lora_label(const char *path)
 {
     char *dir = strcmp(at_path_name(path), LORA_FILE) == 0 ? at_path_dir(path) : at_strdup(path);
     size_t n = dir ? strlen(dir) : 0;
@@ -150,15 +165,15 @@ static char *short_name(const char *path)
 
 const char *at_loaded_name(const struct at_loaded *l)
 {
-    const char *name = l->path ? at_path_name(l->path) : "embedded";
+    const char *name = l->path ? at_path_name(l->path) : EMBEDDED;
     return name[0] ? name : l->path;
 }
 
 char *at_loaded_label(const struct at_loaded *l)
 {
-    char *label = l->path ? short_name(l->path) : at_strdup("embedded");
+    char *label = l->path ? at_lora_label(l->path) : at_strdup(EMBEDDED);
     for (int i = 0; label && i < l->count; i++) {
-        char *name = short_name(l->files[i].path), scale[32] = "";
+        char *name = at_lora_label(l->files[i].path), scale[32] = "";
         if (l->files[i].scale != 1)
             snprintf(scale, sizeof(scale), ":%g", (double)l->files[i].scale);
         char *longer = name ? at_strf("%s + %s%s", label, name, scale) : NULL;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A model with adapters as the command line names them: MODEL, --lora FILE[:SCALE], and MODEL+FILE[:SCALE]+... in one
-// word. FILE may be a folder that holds pytorch_lora_weights.safetensors.
+// word, where MODEL may be "embedded". FILE may be a folder that holds pytorch_lora_weights.safetensors.
 #ifndef TOOLS_MODELS_H
 #define TOOLS_MODELS_H
 
@@ -24,14 +24,18 @@ struct at_loaded {
     char sha256[65]; // of the denoiser's weights, by at_loaded_hash
 };
 
-// Reads MODEL+FILE[:SCALE]+... (NULL: the embedded model) and more FILE[:SCALE]; nothing is opened. "+FILE" is the
-// embedded model with an adapter. Freed by at_loaded_finish, also on failure.
+// The word "embedded" (no folder of that name being there) is NULL, as at_model_open wants it; others stay.
+const char *at_model_word(const char *word);
+// Reads MODEL+FILE[:SCALE]+... (NULL: the embedded model) and more FILE[:SCALE]; nothing is opened. Freed by at_loaded_finish, also on failure.
 AT_NODISCARD bool at_loaded_parse(struct at_log *log, const char *model, const struct at_texts *loras,
                                   struct at_loaded *loaded);
 AT_NODISCARD bool at_loaded_open(struct at_device *dev, struct at_loaded *loaded, struct at_log *log);
 // Content hashes of the weights. The model is opened.
 AT_NODISCARD bool at_loaded_hash(struct at_loaded *loaded, struct at_log *log);
+void at_loaded_close(struct at_loaded *loaded); // the model and its adapters; names and hashes stay
 void at_loaded_finish(struct at_loaded *loaded);
+// The name of a file or folder, or of its folder if the file has the standard name. Freed with at_free.
+char *at_lora_label(const char *path);
 // A short name: "model", "model + run". The caller frees it with at_free.
 char *at_loaded_label(const struct at_loaded *loaded);
 // The model's folder name, "embedded" for the embedded one.

@@ -37,8 +37,10 @@ static char *lora_hashes(const struct at_loaded *l)
     char *text = at_strdup(l->count ? ", Lora hashes: \"" : "");
     for (int i = 0; text && i < l->count; i++) {
         const char *end = i + 1 < l->count ? ", " : "\"";
-        char *longer = at_strf("%s%s: %.12s%s", text, at_path_name(l->files[i].path), l->files[i].sha256, end);
+        char *name = at_lora_label(l->files[i].path);
+        char *longer = name ? at_strf("%s%s: %.12s%s", text, name, l->files[i].sha256, end) : NULL;
         at_free(text);
+        at_free(name);
         text = longer;
     }
     return text;

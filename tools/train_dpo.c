@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // attune train dpo: Diffusion-DPO from preference pairs.
+#include "tools/models.h"
 #include "tools/train_command.h"
 #include "tools/train_options.h"
 
@@ -53,6 +54,7 @@ static void complete(void *priv, const struct at_options *o)
 {
     struct dpo *d = priv;
     (void)o;
+    d->params.model = at_model_word(d->params.model);
     if (d->params.train.lr == 0)
         d->params.train.lr = d->params.full ? LR_FULL : LR_LORA;
 }
@@ -87,7 +89,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
                  "a result, train a control on the same pairs with --coin.",
         .example = "  attune train dpo -d pairs.jsonl -o runs/warm --steps 100\n"
                    "  attune train dpo -d pairs.jsonl -o runs/coin --steps 100 --coin\n"
-                   "  attune grid -m + -m +runs/warm -m +runs/coin -p \"red apple\" -o grid\n",
+                   "  attune grid -m embedded -m embedded+runs/warm -m embedded+runs/coin -p \"red apple\" -o grid\n",
     };
     struct dpo d = {.params = {
         .batch = 16,

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/request.h"
+
+#include "core/base/alloc.h"
+#include "pipelines/sample.h"
+
+#include <math.h>
+
+#define MOST_PICTURES 1000000
+#define AT_ONCE 256
+#define PIXELS_AT_ONCE 4194304.0 // kept in memory until they are taken
+
+void at_request_options(struct at_options *o, struct at_request *r)
+{
+    const struct at_option rows[] = {
+        {"prompt", 'p', AT_OPTION_LIST, &r->texts, "TEXT", "what to draw"},
+        {"prompt-file", 'f', AT_OPTION_TEXT, &r->file, "FILE",
+         "prompts, one a line, each with its own --n --w --h --d --s --l if need be; or .json"},
+        {"negative", 'n', AT_OPTION_TEXT, &r->negative, "TEXT", "what to keep away from"},
+        {"count", 0, AT_OPTION_INT, &r->count, "N", "images a prompt", .min = 1, .max = 100000},
+        {"seed", 0, AT_OPTION_SEED, &r->seed, "N", "of a prompt's first image; the next has N + 1"},
+        {"steps", 's', AT_OPTION_INT, &r->steps, "N", "steps of the sampler, DDIM", .min = 1, .max = 1000},
+        {"cfg", 0, AT_OPTION_REAL, &r->cfg, "X", "guidance scale; 1 is none", .zero = "7.5, embedded model 4",
+         .min = 0, .max = 1000},
+        {"eta", 0, AT_OPTION_REAL, &r->eta, "X", "noise added on the way: 0 none, 1 as DDPM", .min = 0, .max = 1},
+        {"width", 0, AT_OPTION_INT, &r->width, "N", "pixels", .zero = "the model's own", .min = 0, .max = 32768},
+        {"height", 0, AT_OPTION_INT, &r->height, "N", "pixels", .zero = "the model's own", .min = 0, .max = 32768},
+        {"batch", 0, AT_OPTION_INT, &r->batch, "N", "images at once", .zero = "chosen", .min = 0, .max = 4096},
+        {"quiet", 'q', AT_OPTION_FLAG, &r->quiet, NULL, "no progress", .here = true},
+        {0},
+    };
+    at_options_add(o, rows);
+}
+
+bool at_request_read(struct at_request *r, const struct at_usage *usage, struct at_log *log)
+{
+    if (!r->file && r->texts.count == 0)
+        return at_fail(log, AT_ERROR_USAGE, "%s needs a prompt: -p TEXT or --prompt-file FILE", usage->name);
+    if (r->file && !at_prompts_read(log, r->file, &r->prompts))
+        return false;
+    for (size_t i = 0; i < r->texts.count; i++)
+        if (!at_prompts_add(log, &r->prompts, r->texts.items[i]))
+            return false;
+    if (r->prompts.count > (size_t)(MOST_PICTURES / r->count))
+        return at_fail(log, AT_ERROR_USAGE, "%zu prompts with %d images each are more than %d", r->prompts.count,
+                       r->count, MOST_PICTURES);
+    return true;
+}
+
+void at_request_finish(struct at_request *r)
+{
+    at_prompts_finish(&r->prompts);
+}
+
+struct at_picture_note *at_request_notes(const struct at_request *r, const struct at_loaded *loaded,
+                                         const struct at_device *dev, int *total, struct at_log *log)
+{
+    struct at_picture_note *notes = at_calloc(r->prompts.count * (size_t)r->count, sizeof(*notes));
+    if (!notes) {
+        at_fail_memory(log, sizeof(*notes));
+        return NULL;
+    }
+    *total = 0;
+    for (size_t i = 0; i < r->prompts.count; i++)
+        for (int k = 0; k < r->count; k++) {
+            const struct at_prompt *p = &r->prompts.items[i];
+            notes[(*total)++] = (struct at_picture_note){
+                .prompt = p->text,
+                .negative = p->negative ? p->negative : r->negative,
+                .seed = (p->has_seed ? p->seed : r->seed) + (uint64_t)k,
+                .steps = p->steps ? p->steps : r->steps,
+                .width = p->width ? p->width : r->width,
+                .height = p->height ? p->height : r->height,
+                .cfg = p->has_cfg ? p->cfg : r->cfg != 0 ? r->cfg : at_loaded_cfg(loaded),
+                .eta = r->eta,
+                .loaded = loaded,
+                .dev = dev,
+            };
+        }
+    return notes;
+}
+
+struct share {
+    struct at_cli *cli;
+    int before, count, all; // pictures made, in the call under way, and in the whole job
+};
+
+static bool progress(void *priv, double done)
+{
+    struct share *s = priv;
+    at_progress_update(&s->cli->progress, s->before + done * s->count, s->all, NULL);
+    return !at_interrupted();
+}
+
+// How many pictures one call can make: of equal settings, and not too many to hold.
+static int run_length(const struct at_picture_note *notes, int left, int width, int height)
+{
+    int most = (int)fmin(AT_ONCE, fmax(1, PIXELS_AT_ONCE / ((double)width * height))), n = 1;
+    for (const struct at_picture_note *a = notes; n < most && n < left; n++) {
+        const struct at_picture_note *b = a + n;
+        if (a->steps != b->steps || a->width != b->width || a->height != b->height || a->cfg != b->cfg)
+            break;
+    }
+    return n;
+}
+
+// Makes the next pictures from *first on.
+static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *first)
+{
+    struct at_picture_note *note = &d->notes[*first];
+    struct share share = {.cli = cli, .before = d->before + *first, .all = d->all};
+    struct at_sample_item items[AT_ONCE];
+    struct at_sample_params p = {
+        .items = items, .steps = note->steps, .cfg = note->cfg, .eta = note->eta, .width = note->width,
+        .height = note->height, .batch = d->request->batch, .loras = d->loaded->loras,
+        .lora_count = d->loaded->count, .progress = progress, .priv = &share,
+    };
+    int width, height;
+    if (!at_sample_size(d->loaded->model, &p, &width, &height))
+        return false;
+    p.count = share.count = run_length(note, d->total - *first, width, height);
+    for (int i = 0; i < p.count; i++)
+        items[i] = (struct at_sample_item){note[i].prompt, note[i].negative, note[i].seed};
+    size_t size = (size_t)width * (size_t)height * 3;
+    float *pixels = at_calloc((size_t)p.count * size, sizeof(float));
+    bool ok = pixels ? at_sample(d->loaded->model, &p, pixels, NULL)
+                     : at_fail_memory(&cli->log, (size_t)p.count * size * sizeof(float));
+    for (int i = 0; ok && i < p.count; i++) {
+        note[i].width = width;
+        note[i].height = height;
+        ok = d->take(d->priv, *first + i, &note[i], pixels + (size_t)i * size);
+    }
+    at_free(pixels);
+    *first += p.count;
+    return ok;
+}
+
+bool at_draw(struct at_cli *cli, const struct at_draw_params *d)
+{
+    for (int first = 0; first < d->total;)
+        if (!draw_some(cli, d, &first))
+            return false;
+    return true;
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// What pictures are asked for on the command line, and their making.
+#ifndef TOOLS_REQUEST_H
+#define TOOLS_REQUEST_H
+
+#include "datasets/prompts.h"
+#include "tools/cli.h"
+#include "tools/picture_file.h"
+
+struct at_request {
+    const char *negative, *file;
+    struct at_texts texts;
+    uint64_t seed;
+    int count, steps, width, height, batch;
+    double cfg, eta;
+    bool quiet;
+    struct at_prompts prompts; // of --prompt-file, then of --prompt
+};
+
+#define AT_REQUEST_DEFAULTS {.count = 1, .steps = 25}
+
+// --prompt, --prompt-file, --negative, --count, --seed, --steps, --cfg, --eta, --width, --height, --batch, --quiet
+void at_request_options(struct at_options *options, struct at_request *request);
+// Fills in `prompts`; no prompt is a usage error.
+AT_NODISCARD bool at_request_read(struct at_request *request, const struct at_usage *usage, struct at_log *log);
+void at_request_finish(struct at_request *request);
+
+// One note a picture, prompt by prompt, each with its `count` seeds: the settings of the prompt's own line, else those
+// of the command line. The loaded model need not be open yet. Freed with at_free; NULL on failure.
+struct at_picture_note *at_request_notes(const struct at_request *request, const struct at_loaded *loaded,
+                                         const struct at_device *dev, int *total, struct at_log *log);
+
+struct at_draw_params {
+    const struct at_request *request;
+    struct at_loaded *loaded; // open
+    struct at_picture_note *notes;
+    int total;
+    int before, all; // progress: pictures made before these, and of all calls together
+    // Takes picture i, pixels (height,width,3) in 0 .. 1; the note's size is filled in by then. False ends the work.
+    bool (*take)(void *priv, int i, const struct at_picture_note *note, const float *pixels);
+    void *priv;
+};
+AT_NODISCARD bool at_draw(struct at_cli *cli, const struct at_draw_params *params);
+
+#endif
