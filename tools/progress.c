@@ -65,29 +65,34 @@ static void fit(char *text)
     text[n] = '\0';
 }
 
+static void show(struct at_progress *p, double time)
+{
+    p->shown = time;
+    if (p->terminal) {
+        fit(p->waiting);
+        fprintf(stderr, "\r%s\033[K", p->waiting);
+        fflush(stderr);
+        p->drawn = true;
+    } else {
+        fprintf(stderr, "%s\n", p->waiting);
+    }
+    p->waiting[0] = '\0';
+}
+
 void at_progress_update(struct at_progress *p, double done, double total, const char *extra)
 {
     if (!p->active)
         return;
-    if (!p->started) {
-        p->started = true;
-        p->first = floor(done);
-    }
     double time = now(), wait = p->terminal ? REDRAW_SECONDS : PLAIN_SECONDS;
-    if (time - p->shown < wait)
-        return;
-    char text[512];
-    double work = done - p->first;
-    at_progress_text(text, sizeof(text), p, done, total, work > 0 ? work / (time - p->began) : 0, extra);
-    p->shown = time;
-    if (p->terminal) {
-        fit(text);
-        fprintf(stderr, "\r%s\033[K", text);
-        fflush(stderr);
-        p->drawn = true;
-    } else {
-        fprintf(stderr, "%s\n", text);
+    bool first = !p->started;
+    if (first) {
+        p->started = true;
+        p->first = floor(done - 0.5) > 0 ? floor(done - 0.5) : 0; // about the work that a resumed run began with
     }
+    double work = done - p->first, spent = time - p->began;
+    at_progress_text(p->waiting, sizeof(p->waiting), p, done, total, work > 0 && spent > 0 ? work / spent : 0, extra);
+    if (first || time - p->shown >= wait)
+        show(p, time);
 }
 
 void at_progress_hide(struct at_progress *p)
@@ -101,6 +106,8 @@ void at_progress_hide(struct at_progress *p)
 
 void at_progress_end(struct at_progress *p)
 {
+    if (p->active && p->waiting[0] && !p->terminal)
+        show(p, now());
     at_progress_hide(p);
     p->active = false;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How far a long job is, on stderr: one line that is redrawn on a terminal, a plain line every few seconds elsewhere.
+// How far a long job is, on stderr: one line that is redrawn on a terminal; elsewhere a plain line for the first news,
+// then one every few seconds, and the last.
 //
 //     at_progress_begin(&p, "sampling", "image", quiet);
 //     at_progress_update(&p, 3, 40, NULL);   // as often as wanted
@@ -12,7 +13,9 @@
 
 struct at_progress {
     const char *what, *unit; // "sampling", "image"
-    bool active, terminal, drawn;
+    bool active, terminal;
+    bool drawn;          // the terminal shows it
+    char waiting[512];   // text that has not been shown; "" if there is none
     double began, shown; // seconds of a clock
     double first;        // work that was done when it began: a resumed run
     bool started;

@@ -124,7 +124,7 @@ static bool start(struct at_train_job *j, struct at_device *dev, struct at_optio
     t->priv = j;
     if (!j->quiet)
         at_info(log, "%s on %s", o->usage->name, dev->name);
-    at_progress_begin(&j->cli->progress, "step", "step", j->quiet);
+    at_progress_begin(&j->cli->progress, "training", "step", j->quiet);
     bool ok = j->start(dev, j->params, log);
     at_progress_end(&j->cli->progress);
     at_json_destroy(&config);
