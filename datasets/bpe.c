@@ -130,7 +130,10 @@ static bool add_token(struct at_bpe *bpe, const char *left, const char *right, i
 static bool add_alphabet(struct at_bpe *bpe)
 {
     for (uint32_t i = 0; i < ALPHABET; i++) {
-        uint32_t k = i % BYTES, code = k < 94 ? 33 + k : k < 106 ? 161 + k - 94 : k < 188 ? 174 + k - 106 : 256 + k - 188;
+        uint32_t k = i % BYTES, code = k < 94    ? 33 + k
+                                       : k < 106 ? 161 + k - 94
+                                       : k < 188 ? 174 + k - 106
+                                                 : 256 + k - 188;
         char text[5] = {0};
         int32_t id;
         at_utf8_put(text, code);
@@ -402,11 +405,38 @@ static bool save_merges(const struct at_bpe *bpe, const char *dir)
     return ok;
 }
 
+// Whether the folder is not there, or holds no more than a tokenizer.
+static bool may_replace(struct at_log *log, const char *dir)
+{
+    static const char *const own[] = {
+        "vocab.json",       "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json"};
+    char **names = NULL;
+    size_t count = 0;
+    bool ok = true;
+    if (!at_dir_exists(dir))
+        return true;
+    if (!at_dir_list(log, dir, &names, &count))
+        return false;
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = false;
+        for (size_t k = 0; k < sizeof(own) / sizeof(own[0]); k++)
+            ok = ok || strcmp(names[i], own[k]) == 0;
+        if (!ok)
+            at_fail(log, AT_ERROR_INPUT, "%s: holds %s, which is not of a tokenizer; choose a folder of its own", dir,
+                    names[i]);
+    }
+    at_names_free(&names, count);
+    return ok;
+}
+
 bool at_bpe_save(const struct at_bpe *bpe, const char *dir, int length)
 {
     if (length < 3)
         return at_fail(bpe->log, AT_ERROR_USAGE, "tokenizer: a length of %d leaves no room for text; use 3 or more",
                        length);
+    if (!may_replace(bpe->log, dir))
+        return false;
     char *part = at_dir_replace_begin(bpe->log, dir);
     bool ok = part && save_json(vocabulary(bpe), part, "vocab.json") && save_merges(bpe, part) &&
               save_json(tokenizer_config(bpe->log, length), part, "tokenizer_config.json") &&

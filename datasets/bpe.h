@@ -31,8 +31,9 @@ void at_bpe_destroy(struct at_bpe **bpe);
 size_t at_bpe_size(const struct at_bpe *bpe);   // tokens: the rows of the embedding
 size_t at_bpe_merges(const struct at_bpe *bpe); // at least the tokens they make: two may make the same one
 
-// Replaces the folder `dir` by vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json, all or
-// nothing. `length` is model_max_length, with start and end: 3 or more.
+// Makes the folder `dir` with vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json, all or
+// nothing. An older tokenizer there is replaced; a folder with anything else in it is refused. `length` is
+// model_max_length, with start and end: 3 or more.
 AT_NODISCARD bool at_bpe_save(const struct at_bpe *bpe, const char *dir, int length);
 
 #endif

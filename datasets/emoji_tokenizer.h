@@ -3,12 +3,13 @@
 #ifndef DATASETS_EMOJI_TOKENIZER_H
 #define DATASETS_EMOJI_TOKENIZER_H
 
+#include "datasets/bpe.h"
 #include "datasets/emoji.h"
 
-// Tokens a caption is padded to, with start and end.
+// Tokens a caption is padded to, with start and end: the length to save with.
 enum { AT_EMOJI_TOKENS = 16 };
 
-// Replaces the folder `dir` by a tokenizer (see bpe.h) for the captions of the set. Equal sets give equal files.
-AT_NODISCARD bool at_emoji_tokenizer_save(struct at_log *log, const struct at_emoji_set *set, const char *dir);
+// Learns from the captions of the set (see bpe.h, also for max_merges). Equal sets give equal files.
+struct at_bpe *at_emoji_tokenizer(struct at_log *log, const struct at_emoji_set *set, size_t max_merges);
 
 #endif

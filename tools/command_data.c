@@ -2,7 +2,7 @@
 // attune data: makes data sets and looks them over.
 #include "datasets/emoji.h"
 #include "datasets/pairs.h"
-#include "tools/cli.h"
+#include "tools/make_command.h"
 
 #include <string.h>
 
@@ -54,7 +54,7 @@ static bool make_emoji(struct at_cli *cli, int argc, char **argv)
 static bool make(struct at_cli *cli, int argc, char **argv)
 {
     static const struct at_command emoji = {"emoji", "pictures of emoji with their English names", make_emoji};
-    static const struct at_command *const commands[] = {&emoji, NULL};
+    static const struct at_command *const commands[] = {&emoji, &at_command_make_tokenizer, NULL};
     static const struct at_command_group group = {
         .name = "attune data make", .about = "Makes data sets, the same ones from the same seed.", .commands = commands};
     return at_group_run(cli, &group, argc, argv);

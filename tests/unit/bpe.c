@@ -2,6 +2,7 @@
 // Byte-pair vocabularies, and the tokenizer of the embedded model's recipe.
 #include "datasets/bpe.h"
 #include "core/base/alloc.h"
+#include "core/base/rng.h"
 #include "core/io/file.h"
 #include "core/text/clip_tokenizer.h"
 #include "datasets/emoji_tokenizer.h"
@@ -23,8 +24,8 @@ static void hush(void *priv, enum at_level level, const char *text)
 static struct at_clip_tokenizer *trained(const char *const *captions, size_t count, size_t max_merges, size_t *merges)
 {
     char *dir = at_path_join(folder, "tokenizer");
-    struct at_bpe *bpe = at_bpe_train(
-        &quiet, &(struct at_bpe_params){.captions = captions, .count = count, .max_merges = max_merges});
+    struct at_bpe *bpe =
+        at_bpe_train(&quiet, &(struct at_bpe_params){.captions = captions, .count = count, .max_merges = max_merges});
     struct at_clip_tokenizer *t = NULL;
     if (AT_CHECK(bpe != NULL) && AT_CHECK(at_bpe_save(bpe, dir, 16)))
         t = at_clip_tokenizer_load(dir, &quiet);
@@ -44,8 +45,8 @@ static size_t tokens(const struct at_clip_tokenizer *t, const char *text, int32_
     return e.tokens;
 }
 
-// By hand: "low" 3, "lower" 1. l+o, 4 times, is first; then lo+w</w>, 3 times; then all that is left occurs once, and the
-// lower ids win, letters before what was merged: e+r</w>, w+er</w>, lo+wer</w>.
+// By hand: "low" 3, "lower" 1. l+o, 4 times, is first; then lo+w</w>, 3 times; then all that is left occurs once, and
+// the lower ids win, letters before what was merged: e+r</w>, w+er</w>, lo+wer</w>.
 static void by_hand(void)
 {
     static const char *const captions[] = {"low low", "lower", "LOW"};
@@ -93,6 +94,25 @@ static void whole_words(void)
     at_clip_tokenizer_destroy(&t);
 }
 
+// Words of few letters, where merges overlap in every way: each still ends as one token.
+static void dense_words(void)
+{
+    enum { WORDS = 120, LENGTH = 14 };
+    static char text[WORDS][LENGTH + 1];
+    const char *captions[WORDS];
+    for (size_t i = 0; i < WORDS; i++) {
+        size_t n = 1 + at_rng_below(5, 1, i, LENGTH);
+        for (size_t k = 0; k < n; k++)
+            text[i][k] = (char)('a' + at_rng_below(5, 2, i * LENGTH + k, 2 + i % 2));
+        captions[i] = text[i];
+    }
+    struct at_clip_tokenizer *t = trained(captions, WORDS, 0, NULL);
+    int32_t ids[16];
+    for (size_t i = 0; t && i < WORDS; i++)
+        AT_CHECK_INT(tokens(t, captions[i], ids), 3);
+    at_clip_tokenizer_destroy(&t);
+}
+
 static void bad_input(void)
 {
     struct at_log log = {.write = hush};
@@ -101,7 +121,13 @@ static void bad_input(void)
     AT_CHECK_INT(log.error, AT_ERROR_INPUT);
     static const char *const one[] = {"cat"};
     struct at_bpe *bpe = at_bpe_train(&log, &(struct at_bpe_params){.captions = one, .count = 1});
-    AT_CHECK(bpe && !at_bpe_save(bpe, folder, 2));
+    char *dir = at_path_join(folder, "taken"), *file = at_path_join(dir, "unet.safetensors");
+    AT_CHECK(bpe && !at_bpe_save(bpe, dir, 2));
+    AT_CHECK(at_dir_make(&quiet, dir) && at_file_replace(&quiet, file, "x", 1));
+    AT_CHECK(bpe && !at_bpe_save(bpe, dir, 16)); // would remove what is there
+    AT_CHECK(at_file_exists(file));
+    at_free(dir);
+    at_free(file);
     at_bpe_destroy(&bpe);
 }
 
@@ -148,11 +174,12 @@ static void recipe(void)
         printf("SKIP recipe: no font or no table\n");
         return;
     }
+    struct at_bpe *bpe = NULL;
     struct at_emoji_set *set = at_emoji_open(&quiet, &(struct at_emoji_params){0});
-    char *made = at_path_join(folder, "emoji"), *kept = at_path_join(data ? data : "tests/unit/data",
-                                                                     "../../../datasets/emoji/recipe/tokenizer");
+    char *made = at_path_join(folder, "emoji"),
+         *kept = at_path_join(data ? data : "tests/unit/data", "../../../datasets/emoji/recipe/tokenizer");
     if (AT_CHECK(set && at_emoji_select(&quiet, set, &(struct at_emoji_rule){0}) &&
-                 at_emoji_tokenizer_save(&quiet, set, made))) {
+                 (bpe = at_emoji_tokenizer(&quiet, set, 0)) && at_bpe_save(bpe, made, AT_EMOJI_TOKENS))) {
         for (size_t i = 0; i < 4; i++)
             same_file(kept, made, names[i]);
         struct at_clip_tokenizer *t = at_clip_tokenizer_load(kept, &quiet);
@@ -161,6 +188,7 @@ static void recipe(void)
             AT_CHECK_INT(tokens(t, set->items[i].caption, ids), set->items[i].words + 2);
         at_clip_tokenizer_destroy(&t);
     }
+    at_bpe_destroy(&bpe);
     at_emoji_close(&set);
     at_free(made);
     at_free(kept);
@@ -172,6 +200,7 @@ int main(void)
         return 1;
     AT_RUN(by_hand);
     AT_RUN(whole_words);
+    AT_RUN(dense_words);
     AT_RUN(bad_input);
     AT_RUN(no_memory);
     AT_RUN(recipe);
