@@ -22,9 +22,19 @@ static const struct dialect dialects[] = {
 };
 #define DIALECTS (sizeof(dialects) / sizeof(dialects[0]))
 
+struct layer {
+    char *name;
+    uint64_t rank, in, out;
+    double most_down, most_up; // largest absolute values; -1: one is not finite, or of a type that is not read
+    bool has_alpha;
+    float alpha;
+};
+
 struct totals {
     const struct dialect *dialect;
-    size_t layers, lone, alphas, others;
+    struct layer *list;
+    size_t capacity;
+    size_t layers, lone, others;
     uint64_t parameters, bytes, min_rank, max_rank;
 };
 
@@ -46,42 +56,37 @@ static double largest(const struct at_safetensors *file, const struct at_st_tens
 }
 
 // One layer, found by its first half. Says what is odd.
-static bool show_layer(const struct at_safetensors *file, const struct at_st_tensor *down, size_t stem,
-                       struct at_json layers, struct totals *t, struct at_log *log)
+static bool add_layer(const struct at_safetensors *file, const struct at_st_tensor *down, size_t stem,
+                      struct totals *t, struct at_log *log)
 {
     char *up_name = at_strf("%.*s%s", (int)stem, down->name, t->dialect->up);
-    char *alpha_name = at_strf("%.*s.alpha", (int)stem, down->name), *name = at_strf("%.*s", (int)stem, down->name);
+    char *alpha_name = at_strf("%.*s.alpha", (int)stem, down->name);
     const struct at_st_tensor *up = up_name ? at_safetensors_find(file, up_name) : NULL;
     const struct at_st_tensor *alpha = alpha_name ? at_safetensors_find(file, alpha_name) : NULL;
-    bool ok = up_name && alpha_name && name;
-    if (ok && !up) {
-        at_warn(log, "%s: there is no %s beside it", down->name, t->dialect->up);
-        t->lone++;
-    } else if (ok && (down->rank < 2 || up->rank < 2 || down->shape[0] != up->shape[1])) {
-        ok = at_fail(log, AT_ERROR_INPUT, "%s: its two halves have ranks that differ", name);
-    } else if (ok) {
-        uint64_t rank = down->shape[0];
-        double most = largest(file, up), first = largest(file, down);
-        float value = 0;
-        struct at_json out = at_json_put_object(layers, NULL);
-        at_json_put_str(out, "name", name);
-        at_json_put_int(out, "rank", (int64_t)rank);
-        at_json_put_int(out, "in", (int64_t)(down->elements / (rank ? rank : 1)));
-        at_json_put_int(out, "out", (int64_t)up->shape[0]);
-        at_json_put_num(out, "largest_down", first);
-        at_json_put_num(out, "largest_up", most);
-        if (alpha && alpha->elements == 1 && at_safetensors_to_f32(file, alpha, &value))
-            at_json_put_float(out, "alpha", value);
-        if (most < 0 || first < 0)
-            at_warn(log, "%s: a value is not finite", name);
-        t->min_rank = t->layers == 0 || rank < t->min_rank ? rank : t->min_rank;
-        t->max_rank = rank > t->max_rank ? rank : t->max_rank;
-        t->layers++;
-    }
     at_free(up_name);
     at_free(alpha_name);
-    at_free(name);
-    return ok;
+    if (!up) {
+        at_warn(log, "%s: there is no %s beside it", down->name, t->dialect->up);
+        t->lone++;
+        return true;
+    }
+    if (down->rank < 2 || up->rank < 2 || down->shape[0] == 0 || down->shape[0] != up->shape[1])
+        return at_fail(log, AT_ERROR_INPUT, "%.*s: its two halves have ranks that differ", (int)stem, down->name);
+    if (!at_grow((void **)&t->list, &t->capacity, t->layers + 1, sizeof(*t->list)))
+        return at_fail_memory(log, sizeof(*t->list));
+    struct layer *l = &t->list[t->layers];
+    *l = (struct layer){.name = at_strf("%.*s", (int)stem, down->name), .rank = down->shape[0], .out = up->shape[0],
+                        .in = down->elements / down->shape[0], .most_down = largest(file, down),
+                        .most_up = largest(file, up)};
+    if (!l->name)
+        return at_fail_memory(log, stem);
+    l->has_alpha = alpha && alpha->elements == 1 && at_safetensors_to_f32(file, alpha, &l->alpha);
+    if (l->most_down < 0 || l->most_up < 0)
+        at_warn(log, "%s: a value is not finite", l->name);
+    t->min_rank = t->layers == 0 || l->rank < t->min_rank ? l->rank : t->min_rank;
+    t->max_rank = l->rank > t->max_rank ? l->rank : t->max_rank;
+    t->layers++;
+    return true;
 }
 
 static const struct dialect *find_dialect(const struct at_safetensors *file)
@@ -93,11 +98,9 @@ static const struct dialect *find_dialect(const struct at_safetensors *file)
     return NULL;
 }
 
-static bool read_all(const char *path, const struct at_safetensors *file, struct at_json root, struct totals *t,
-                     struct at_log *log)
+static bool read_all(const char *path, const struct at_safetensors *file, struct totals *t, struct at_log *log)
 {
     bool ok = true;
-    struct at_json layers = at_json_put_array(root, "layers"), metadata = at_json_put_object(root, "metadata");
     if (!(t->dialect = find_dialect(file)))
         return at_fail(log, AT_ERROR_INPUT, "%s: no tensor is named like one half of an adapter (%s, %s, %s)", path,
                        dialects[0].down, dialects[1].down, dialects[2].down);
@@ -106,54 +109,67 @@ static bool read_all(const char *path, const struct at_safetensors *file, struct
         size_t stem = ends_in(tensor->name, t->dialect->down);
         t->parameters += tensor->elements;
         t->bytes += tensor->bytes;
-        t->alphas += ends_in(tensor->name, ".alpha") > 0;
-        if (stem)
-            ok = show_layer(file, tensor, stem, layers, t, log);
-        else if (!ends_in(tensor->name, t->dialect->up) && !ends_in(tensor->name, ".alpha")) {
+        if (stem) {
+            ok = add_layer(file, tensor, stem, t, log);
+        } else if (!ends_in(tensor->name, t->dialect->up) && !ends_in(tensor->name, ".alpha")) {
             at_warn(log, "%s: no known part of an adapter", tensor->name);
             t->others++;
         }
+    }
+    return ok;
+}
+
+static bool print_json(struct at_cli *cli, const char *path, const struct at_safetensors *file, const struct totals *t)
+{
+    struct at_json_doc *doc = at_json_create(&cli->log, false);
+    if (!doc)
+        return false;
+    struct at_json root = at_json_root(doc);
+    at_json_put_str(root, "path", path);
+    at_json_put_str(root, "dialect", t->dialect->name);
+    at_json_put_int(root, "parameters", (int64_t)t->parameters);
+    at_json_put_int(root, "bytes", (int64_t)t->bytes);
+    at_json_put_int(root, "lone_halves", (int64_t)t->lone);
+    at_json_put_int(root, "other_tensors", (int64_t)t->others);
+    struct at_json layers = at_json_put_array(root, "layers"), metadata = at_json_put_object(root, "metadata");
+    for (size_t i = 0; i < t->layers; i++) {
+        const struct layer *l = &t->list[i];
+        struct at_json out = at_json_put_object(layers, NULL);
+        at_json_put_str(out, "name", l->name);
+        at_json_put_int(out, "rank", (int64_t)l->rank);
+        at_json_put_int(out, "in", (int64_t)l->in);
+        at_json_put_int(out, "out", (int64_t)l->out);
+        at_json_put_num(out, "largest_down", l->most_down);
+        at_json_put_num(out, "largest_up", l->most_up);
+        if (l->has_alpha)
+            at_json_put_float(out, "alpha", l->alpha);
     }
     for (size_t i = 0; i < at_safetensors_metadata_count(file); i++) {
         const char *key, *value;
         at_safetensors_metadata_at(file, i, &key, &value);
         at_json_put_str(metadata, key, value);
     }
-    at_json_put_str(root, "dialect", t->dialect->name);
-    at_json_put_int(root, "parameters", (int64_t)t->parameters);
-    at_json_put_int(root, "bytes", (int64_t)t->bytes);
+    bool ok = at_cli_print_json(cli, doc);
+    at_json_destroy(&doc);
     return ok;
 }
 
-// The values are read back from text: a document that is being written does not give its numbers back.
-static bool print_text(const char *path, struct at_json_doc *written, const struct totals *t, struct at_log *log)
+static void print_text(const char *path, const struct at_safetensors *file, const struct totals *t)
 {
-    char *json = at_json_text(written, false);
-    struct at_json_doc *doc = json ? at_json_parse(log, path, json, strlen(json), NULL) : NULL;
-    at_free(json);
-    if (!doc)
-        return false;
-    struct at_json root = at_json_root(doc);
     printf("%s\n  names of %s, %zu layers, rank %" PRIu64, path, t->dialect->name, t->layers, t->min_rank);
     if (t->max_rank != t->min_rank)
         printf(" to %" PRIu64, t->max_rank);
     printf(", %" PRIu64 " parameters, %.2f MiB\n", t->parameters, (double)t->bytes / 1048576);
-    for (struct at_json v = at_json_first(at_json_get(root, "metadata")); v.item; v = at_json_next(v)) {
-        const char *text = "";
-        if (at_json_as_str(v, &text))
-            printf("  %s: %.200s%s\n", at_json_key(v), text, strlen(text) > 200 ? "..." : "");
+    for (size_t i = 0; i < at_safetensors_metadata_count(file); i++) {
+        const char *key, *value;
+        at_safetensors_metadata_at(file, i, &key, &value);
+        printf("  %s: %.200s%s\n", key, value, strlen(value) > 200 ? "..." : "");
     }
-    for (struct at_json v = at_json_first(at_json_get(root, "layers")); v.item; v = at_json_next(v)) {
-        const char *name = "";
-        int rank = 0, in = 0, out = 0;
-        double most = 0;
-        if (at_json_str(v, "name", "", &name) && at_json_int(v, "rank", 0, 0, 1 << 30, &rank) &&
-            at_json_int(v, "in", 0, 0, 1 << 30, &in) && at_json_int(v, "out", 0, 0, 1 << 30, &out) &&
-            at_json_num(v, "largest_up", 0, &most))
-            printf("  %6d -> %d -> %-6d |up| <= %-10.3g %s\n", in, rank, out, most, name);
+    for (size_t i = 0; i < t->layers; i++) {
+        const struct layer *l = &t->list[i];
+        printf("  %6" PRIu64 " -> %" PRIu64 " -> %-6" PRIu64 " |up| <= %-10.3g %s\n", l->in, l->rank, l->out,
+               l->most_up, l->name);
     }
-    at_json_destroy(&doc);
-    return true;
 }
 
 static bool inspect(struct at_cli *cli, int argc, char **argv)
@@ -175,7 +191,6 @@ static bool inspect(struct at_cli *cli, int argc, char **argv)
     struct at_log *log = &cli->log;
     struct at_options *o = at_options_create(&usage, log);
     struct totals totals = {0};
-    struct at_json_doc *doc = NULL;
     struct at_safetensors *file = NULL;
     char *path = NULL;
     if (o)
@@ -187,14 +202,15 @@ static bool inspect(struct at_cli *cli, int argc, char **argv)
         const char *word = o->arguments.items[0];
         path = at_dir_exists(word) ? at_path_join(word, LORA_FILE) : at_strdup(word);
     }
-    ok = ok && path && (file = at_safetensors_open(log, path)) && (doc = at_json_create(log, false)) &&
-         read_all(path, file, at_json_root(doc), &totals, log);
+    ok = ok && path && (file = at_safetensors_open(log, path)) && read_all(path, file, &totals, log);
     if (ok && json)
-        ok = at_cli_print_json(cli, doc);
+        ok = print_json(cli, path, file, &totals);
     else if (ok)
-        ok = print_text(path, doc, &totals, log);
+        print_text(path, file, &totals);
+    for (size_t i = 0; i < totals.layers; i++)
+        at_free(totals.list[i].name);
+    at_free(totals.list);
     at_safetensors_destroy(&file);
-    at_json_destroy(&doc);
     at_free(path);
     at_options_destroy(&o);
     return ok;
