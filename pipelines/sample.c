@@ -6,9 +6,12 @@
 #include "core/diffusion/ddim.h"
 #include "pipelines/denoiser.h"
 
+#include <math.h>
+#include <math.h>
 #include <string.h>
 
 #define MAX_STEPS 1000
+#define MAX_ADAPTERS 16
 
 // Buffers of one batch of images. With guidance the first half of x, t, text and y is the negative prompt's.
 struct batch {
@@ -105,9 +108,14 @@ static bool run_batch(struct batch *b, int first, int steps, float *out, float *
     int count = b->p->count - first < b->size ? b->p->count - first : b->size;
     if (!embed(b, first, count))
         return false;
-    for (int i = 0; i < b->size; i++)
-        at_rng_normal(b->x + (size_t)i * b->latent, b->latent, b->p->items[first + (i < count ? i : 0)].seed,
-                      AT_STREAM_LATENT, 0);
+    for (int i = 0; i < b->size; i++) {
+        int item = first + (i < count ? i : 0);
+        float *x = b->x + (size_t)i * b->latent;
+        if (b->p->init)
+            memcpy(x, b->p->init + (size_t)item * b->latent, b->latent * sizeof(float));
+        else
+            at_rng_normal(x, b->latent, b->p->items[item].seed, AT_STREAM_LATENT, 0);
+    }
     if (!run_steps(b, first, steps))
         return false;
     if (latents)
@@ -137,13 +145,32 @@ static bool allocate(struct batch *b)
     return true;
 }
 
+static bool check_params(const struct at_model *m, const struct at_sample_params *p, int steps)
+{
+    if (p->count < 1)
+        return at_fail(m->log, AT_ERROR_USAGE, "there are no images to make: give at least one prompt");
+    if (p->count < 1)
+        return at_fail(m->log, AT_ERROR_USAGE, "there are no images to make");
+    if (!isfinite(p->cfg))
+        return at_fail(m->log, AT_ERROR_USAGE, "guidance %g: must be a number", p->cfg);
+    if (!(p->eta >= 0 && p->eta <= 1))
+        return at_fail(m->log, AT_ERROR_USAGE, "eta %g: must be in 0 .. 1", p->eta);
+    if (steps > MAX_STEPS)
+        return at_fail(m->log, AT_ERROR_USAGE, "%d steps: at most %d", steps, MAX_STEPS);
+    if (!isfinite(p->cfg))
+        return at_fail(m->log, AT_ERROR_USAGE, "guidance %g: must be a number", p->cfg);
+    if (p->lora_count > MAX_ADAPTERS)
+        return at_fail(m->log, AT_ERROR_USAGE, "%d adapters: at most %d", p->lora_count, MAX_ADAPTERS);
+    return true;
+}
+
 bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out, float *latents)
 {
     int width, height, steps = p->steps > 0 ? p->steps : 25, factor = at_vae_factor(&m->vae);
     if (!at_sample_size(m, p, &width, &height))
         return false;
-    if (steps > MAX_STEPS)
-        return at_fail(m->log, AT_ERROR_USAGE, "%d steps: at most %d", steps, MAX_STEPS);
+    if (!check_params(m, p, steps))
+        return false;
     struct batch b = {.m = m, .p = p, .h = height / factor, .w = width / factor, .copies = p->cfg != 1 ? 2 : 1};
     b.size = p->batch > 0 ? p->batch : (int)(16 * 64 * 64 / ((int64_t)b.h * b.w));
     b.size = b.size < 1 ? 1 : b.size > 32 && p->batch <= 0 ? 32 : b.size;
@@ -151,13 +178,10 @@ bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out,
     b.latent = (size_t)b.h * (size_t)b.w * (size_t)m->unet.in_channels;
     b.text_row = (size_t)at_model_tokens(m) * (size_t)m->clip.width;
     b.total = (p->count + b.size - 1) / b.size * steps;
-    struct at_adapter adapters[16];
-    int adapter_count = p->lora_count < 16 ? p->lora_count : 16;
-    for (int i = 0; i < adapter_count; i++)
+    struct at_adapter adapters[MAX_ADAPTERS];
+    for (int i = 0; i < p->lora_count; i++)
         adapters[i] = p->loras[i]->adapter;
-    if (p->lora_count > 16)
-        return at_fail(m->log, AT_ERROR_USAGE, "%d adapters: at most 16", p->lora_count);
-    struct at_denoiser_params dp = {b.copies * b.size, b.h, b.w, adapters, adapter_count};
+    struct at_denoiser_params dp = {b.copies * b.size, b.h, b.w, adapters, p->lora_count};
     bool ok = at_schedule_timesteps(m->schedule, steps, b.timesteps, m->log) == steps && allocate(&b) &&
               (b.denoiser = at_denoiser_create(m, &dp));
     for (int first = 0; ok && first < p->count; first += b.size)
@@ -168,5 +192,5 @@ bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out,
     at_free(b.t);
     at_free(b.text);
     at_free(b.noise);
-    return ok;
+    return ok || at_fail_unsaid(m->log);
 }

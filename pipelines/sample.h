@@ -21,6 +21,7 @@ struct at_sample_params {
     double eta;        // 0: deterministic DDIM
     int width, height; // in pixels; 0: the model's own size
     int batch;         // images at once; 0: chosen
+    const float *init; // the initial noise (count,h,w,C), not scaled; NULL: from the seeds
     struct at_lora *const *loras;
     int lora_count;
     // Called after every step with the work done so far, 0 .. 1; false stops with AT_ERROR_INTERRUPTED. May be NULL.

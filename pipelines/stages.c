@@ -5,7 +5,8 @@
 #include "pipelines/model.h"
 #include "pipelines/spread.h"
 
-// A graph compiled for one size; another size compiles anew.
+// A graph compiled for one size and number of items; another one compiles anew, so that what comes out depends on what
+// goes in alone, not on what was computed before: sums of another batch round differently.
 struct stage {
     struct at_spread *spread;
     int items, height, width;
@@ -74,7 +75,7 @@ static bool build_decode(const void *priv, struct at_graph *g, int worker, int b
 static bool prepare(struct at_model *m, struct stage *stage, int n, int height, int width,
                     bool (*build)(const void *, struct at_graph *, int, int, struct at_ports *), int max_batch)
 {
-    if (stage->spread && stage->items >= n && stage->height == height && stage->width == width)
+    if (stage->spread && stage->items == n && stage->height == height && stage->width == width)
         return true;
     at_spread_destroy(&stage->spread);
     struct size s = {m, height, width};

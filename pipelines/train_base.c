@@ -167,5 +167,5 @@ bool at_train_base(struct at_device *dev, const struct at_train_base_params *par
     void *const buffers[] = {j.moments, j.tokens, j.empty, j.order, j.x, j.target, j.t, j.noise, j.errors, j.seeds, j.ids};
     for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
         at_free(buffers[i]);
-    return ok;
+    return ok || at_fail_unsaid(log);
 }

@@ -303,5 +303,5 @@ bool at_train_dpo(struct at_device *dev, const struct at_train_dpo_params *param
         ok = at_train(&method, &params->train, log);
     }
     close_job(&j);
-    return ok;
+    return ok || at_fail_unsaid(log);
 }

@@ -43,3 +43,10 @@ bool at_fail_memory(struct at_log *log, size_t bytes)
 {
     return at_fail(log, AT_ERROR_DEVICE, "out of host memory (%zu bytes asked for)", bytes);
 }
+
+bool at_fail_unsaid(struct at_log *log)
+{
+    if (log && log->error == AT_ERROR_NONE)
+        at_fail(log, AT_ERROR_DEVICE, "out of host memory");
+    return false;
+}

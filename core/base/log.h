@@ -47,5 +47,7 @@ AT_PRINTF(3, 4) bool at_fail(struct at_log *log, enum at_error kind, const char 
 
 // Out of host memory: the one failure that has no better words.
 bool at_fail_memory(struct at_log *log, size_t bytes);
+// The end of a job that failed: if nothing has said why, a small allocation did, and this says it. Returns false.
+bool at_fail_unsaid(struct at_log *log);
 
 #endif

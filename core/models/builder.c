@@ -92,9 +92,12 @@ static struct at_node *adapt(struct at_builder *b, const char *name, struct at_n
         struct at_node *wb = leaf(b, a->params, full_name(b, name, ".lora_B.weight", text), AT_SHAPE(out, rank),
                                   w.rank == 4 ? AT_LAYOUT_CONV_AS_LINEAR : AT_LAYOUT_PLAIN,
                                   (struct at_init){AT_INIT_ZERO, 0});
+        float scale = a->alpha / (float)rank * a->strength;
+        if (scale == 0)
+            continue; // switched off: a product takes the factor 0 for 1
         struct at_node *h = conv ? at_conv2d(b->g, x, wa, conv)
                                  : at_matmul(b->g, x, wa, &(struct at_matmul_params){.tb = true});
-        struct at_matmul_params up = {.tb = true, .alpha = a->alpha / (float)rank * a->strength};
+        struct at_matmul_params up = {.tb = true, .alpha = scale};
         y = at_add(b->g, y, at_matmul(b->g, h, wb, &up));
     }
     return y;

@@ -73,7 +73,7 @@ static void measure(double beta, const struct at_objective_batch *b, struct at_o
     double right = 0;
     for (size_t i = 0; i < n; i++) {
         double z = -0.5 * beta * ((m[i] - m[n + i]) - (r[i] - r[n + i]));
-        right += z > 0 ? 1 : z < 0 ? 0 : 0.5;
+        right += z > AT_OBJECTIVE_TIE ? 1 : z < -AT_OBJECTIVE_TIE ? 0 : 0.5;
         out->margin += z / (double)n;
     }
     out->accuracy = right / (double)n;

@@ -36,9 +36,12 @@ struct at_objective_batch {
     const double *weights;   // per-pair weights [B], or NULL for ones; the loss is divided by B, not by their sum
 };
 
+// A z this small is rounding: errors of size 1 measured in float, times beta / 2 of the usual size.
+#define AT_OBJECTIVE_TIE 1e-3
+
 struct at_objective_result {
     double loss;
-    double accuracy; // share of pairs with z > 0; z = 0 counts one half. 0.5 where there is no reference
+    double accuracy; // share of pairs with z > 0; |z| <= AT_OBJECTIVE_TIE counts one half. 0.5 where there is no reference
     double margin;   // mean of z; 0 where there is no reference
     double policy_win, policy_lose, reference_win, reference_lose; // mean errors; a missing one is 0
 };
