@@ -3,9 +3,11 @@
 #include "datasets/bpe.h"
 #include "core/base/alloc.h"
 #include "core/base/rng.h"
+#include "core/cpu/cpu.h"
 #include "core/io/file.h"
 #include "core/text/clip_tokenizer.h"
 #include "datasets/emoji_tokenizer.h"
+#include "pipelines/model.h"
 #include "tests/harness.h"
 
 #include <stdlib.h>
@@ -194,6 +196,35 @@ static void recipe(void)
     at_free(kept);
 }
 
+static int64_t weights(const struct at_params *params)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < params->count; i++)
+        sum += at_shape_count(params->list[i].shape);
+    return sum;
+}
+
+// The recipe's configs open as a model, and its text encoder fits its tokenizer.
+static void recipe_opens(void)
+{
+    const char *data = getenv("AT_TEST_DATA");
+    char *path = at_path_join(data ? data : "tests/unit/data", "../../../datasets/emoji/recipe");
+    struct at_device *dev = at_cpu_open(&(struct at_cpu_params){.threads = 1}, &quiet);
+    struct at_model *m =
+        dev ? at_model_open(dev, &(struct at_model_params){.path = path, .untrained = true}, &quiet) : NULL;
+    if (AT_CHECK(m != NULL)) {
+        AT_CHECK_INT(m->clip.vocab, at_clip_tokenizer_size(m->tokenizer));
+        AT_CHECK_INT(m->clip.eos, at_clip_tokenizer_eos(m->tokenizer));
+        AT_CHECK_INT(m->clip.positions, at_clip_tokenizer_length(m->tokenizer));
+        AT_CHECK_INT(m->unet.sample_size * at_vae_factor(&m->vae), 64);
+        AT_CHECK_INT(m->unet.in_channels, m->vae.latent_channels);
+        AT_CHECK_INT(weights(m->unet_params) + weights(m->vae_params) + weights(m->text_params), 7731999);
+    }
+    at_model_destroy(&m);
+    at_device_close(&dev);
+    at_free(path);
+}
+
 int main(void)
 {
     if (!AT_CHECK(mkdtemp(folder) != NULL))
@@ -204,6 +235,7 @@ int main(void)
     AT_RUN(bad_input);
     AT_RUN(no_memory);
     AT_RUN(recipe);
+    AT_RUN(recipe_opens);
     AT_CHECK(at_path_remove(&quiet, folder));
     return at_test_end();
 }
