@@ -20,7 +20,7 @@ struct at_sample_params {
     double cfg;        // guidance scale; 1: none. y = y(negative) + cfg (y(prompt) - y(negative))
     double eta;        // 0: deterministic DDIM
     int width, height; // in pixels; 0: the model's own size
-    int batch;         // images at once; 0: chosen
+    int batch;         // images at once; 0: chosen. Another batch rounds sums otherwise: 1e-5 of a picture, not bit-equal
     const float *init; // the initial noise (count,h,w,C), not scaled; NULL: from the seeds
     struct at_lora *const *loras;
     int lora_count;
