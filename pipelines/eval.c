@@ -2,7 +2,6 @@
 #include "pipelines/eval.h"
 
 #include "core/base/alloc.h"
-#include "core/io/file.h"
 
 #include <math.h>
 #include <string.h>
