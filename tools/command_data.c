@@ -54,7 +54,8 @@ static bool make_emoji(struct at_cli *cli, int argc, char **argv)
 static bool make(struct at_cli *cli, int argc, char **argv)
 {
     static const struct at_command emoji = {"emoji", "pictures of emoji with their English names", make_emoji};
-    static const struct at_command *const commands[] = {&emoji, &at_command_make_tokenizer, NULL};
+    static const struct at_command *const commands[] = {&emoji, &at_command_make_pairs, &at_command_make_tokenizer,
+                                                        NULL};
     static const struct at_command_group group = {
         .name = "attune data make", .about = "Makes data sets, the same ones from the same seed.", .commands = commands};
     return at_group_run(cli, &group, argc, argv);

@@ -5,6 +5,6 @@
 
 #include "tools/cli.h"
 
-extern const struct at_command at_command_make_tokenizer;
+extern const struct at_command at_command_make_pairs, at_command_make_tokenizer;
 
 #endif
