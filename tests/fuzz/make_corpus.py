@@ -94,6 +94,15 @@ def pairs():
     put("pairs", "many", '{"win": 1}\n' * 40)
 
 
+def prompts():
+    put("prompts", "good.txt", "\ufeff# c\r\n a kite --n dark, b --w 64 --h 32 --d 7 --s 3 --l 2.5\r\n\r\nb -- c --ss ddim\n")
+    put("prompts", "bad.txt", b"a --s 0\n--n x\nb\xff\na --q\na --w\na\0b\na --l nan --d -1 --cn x")
+    row = {"prompt": "b", "negative_prompt": "c", "width": 64, "seed": 5, "sample_steps": 3, "scale": 2.5}
+    put("prompts", "good.json", json.dumps({"prompts": ["a", row, {"prompt": "d", "negative": "", "cfg": 0, "steps": 4}]}))
+    put("prompts", "bad.json", json.dumps([3, " ", {}, dict(row, seed=-1), dict(row, seeds=1), dict(row, scale="1")]))
+    put("prompts", "comments.txt", "#\n" * 50)
+
+
 def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -127,5 +136,6 @@ def image():
 safetensors()
 text()
 pairs()
+prompts()
 image()
 tokenizer()

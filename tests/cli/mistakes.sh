@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+# Wrong input: the exit code says what kind (2 usage, 3 input), the message names the thing.
+. "$(dirname "$0")/check.sh"
+cd "$scratch" || exit 77
+
+expect 2 'needs a command'
+expect 2 'did you mean attune sample?' smaple
+expect 2 'unknown command "frobnicate"' frobnicate
+expect 2 'did you mean attune train dpo?' train dpp
+expect 2 'did you mean --steps?' sample --step 3
+expect 2 '"3x" is not a whole number' sample --steps 3x -p a
+expect 2 '--steps: 0 is out of range' sample --steps 0 -p a
+expect 2 'needs a prompt' sample -m x
+expect 2 'unexpected argument "kite"' sample -p red kite
+expect 2 '"gpu" is none of' sample -m x -p a --device gpu
+expect 2 'needs --out' train dpo -d pairs.jsonl
+expect 2 'needs --data' train dpo -o run
+expect 2 'needs --model' train base -o run
+expect 2 'needs --model' grid -p a
+expect 2 'needs a file' data check
+expect 2 'needs --out' data make emoji
+
+expect 3 'none.txt' sample -m x -f none.txt
+expect 3 'none.json' sample -m x -p a --config none.json
+expect 3 'nomodel' sample -m nomodel -p a --device cpu
+expect 3 'the embedded model' sample -p a --device cpu
+expect 3 'none.jsonl' data check none.jsonl
+expect 3 'none.safetensors' lora inspect none.safetensors
+expect 3 'nomodel' train dpo -m nomodel -d none.jsonl -o run --device cpu
+
+: >empty.txt
+expect 3 'empty.txt: there is no prompt' sample -m x -f empty.txt
+printf 'a kite --s 0\n' >bad.txt
+expect 3 'bad.txt:1: option --s' sample -m x -f bad.txt
+printf '{"step": 3}' >typo.json
+expect 3 'did you mean "steps"' sample -m x -p a --config typo.json
+printf '{"flip": "False"}' >false.json
+expect 3 'field "flip": expected true or false' train dpo -d x -o run --config false.json
+printf '{"method": "vae"}' >method.json
+expect 3 'field "method": "vae" is not one of dpo' train dpo -d x -o run --config method.json
+printf '{"prompt": "a", "win": "none.png", "lose": "none2.png"}\n{"prompt": "b", "win": 3}\n' >pairs.jsonl
+expect 3 'pairs.jsonl:2: field "win"' data check pairs.jsonl
+printf '12345678{}' >broken.safetensors
+expect 3 'broken.safetensors' lora inspect broken.safetensors
+
+finish
