@@ -91,7 +91,9 @@ void at_progress_update(struct at_progress *p, double done, double total, const 
     }
     double work = done - p->first, spent = time - p->began;
     at_progress_text(p->waiting, sizeof(p->waiting), p, done, total, work > 0 && spent > 0 ? work / spent : 0, extra);
-    if (first || time - p->shown >= wait)
+    bool news = p->terminal ? first : !p->told && done >= 1; // a plain line says that something has been done
+    p->told = p->told || news;
+    if (news || time - p->shown >= wait)
         show(p, time);
 }
 

@@ -18,7 +18,7 @@ struct at_progress {
     char waiting[512];   // text that has not been shown; "" if there is none
     double began, shown; // seconds of a clock
     double first;        // work that was done when it began: a resumed run
-    bool started;
+    bool started, told;
 };
 
 void at_progress_begin(struct at_progress *p, const char *what, const char *unit, bool quiet);

@@ -5,6 +5,7 @@
 #include "tools/train_options.h"
 
 #include "core/base/alloc.h"
+#include "core/io/file.h"
 
 #define LR_LORA 5e-4
 #define LR_FULL 2e-5
@@ -12,6 +13,7 @@
 struct dpo {
     struct at_train_dpo_params params;
     struct at_texts targets;
+    char *shipped; // pairs beside the embedded model
 };
 
 static void add_options(struct at_options *o, struct dpo *d)
@@ -19,7 +21,7 @@ static void add_options(struct at_options *o, struct dpo *d)
     struct at_train_dpo_params *p = &d->params;
     const struct at_option rows[] = {
         {"data", 'd', AT_OPTION_TEXT, &p->pairs, "FILE", "preference pairs: JSONL, or a folder with w/ and l/",
-         .required = true},
+         .zero = "those of the embedded model"},
         {"model", 'm', AT_OPTION_TEXT, &p->model, "DIR", "model folder in the layout of diffusers",
          .zero = "the embedded model"},
         {"beta", 0, AT_OPTION_REAL, &p->objective.beta, "X",
@@ -50,13 +52,28 @@ static void add_options(struct at_options *o, struct dpo *d)
     at_options_add(o, rows);
 }
 
-static void complete(void *priv, const struct at_options *o)
+// The pairs that come with the embedded model; NULL (logged) if they are not there.
+static char *shipped_pairs(struct at_log *log)
+{
+    char *model = at_model_embedded_path(log), *dir = model ? at_path_dir(model) : NULL;
+    char *pairs = dir ? at_path_join(dir, "pairs") : NULL;
+    at_free(model);
+    at_free(dir);
+    return pairs;
+}
+
+static bool complete(void *priv, struct at_log *log)
 {
     struct dpo *d = priv;
-    (void)o;
-    d->params.model = at_model_word(d->params.model);
-    if (d->params.train.lr == 0)
-        d->params.train.lr = d->params.full ? LR_FULL : LR_LORA;
+    struct at_train_dpo_params *p = &d->params;
+    p->model = at_model_word(p->model);
+    if (p->train.lr == 0)
+        p->train.lr = p->full ? LR_FULL : LR_LORA;
+    if (!p->pairs && p->model)
+        return at_fail(log, AT_ERROR_USAGE, "attune train dpo needs --data FILE: preference pairs for %s", p->model);
+    if (!p->pairs)
+        p->pairs = d->shipped = shipped_pairs(log);
+    return p->pairs != NULL;
 }
 
 static bool start(struct at_device *dev, const void *priv, struct at_log *log)
@@ -83,12 +100,12 @@ static bool run(struct at_cli *cli, int argc, char **argv)
     static const struct at_usage usage = {
         .name = "attune train dpo",
         .summary = "Diffusion-DPO: from pairs of pictures, one of which is preferred",
-        .synopsis = "-d PAIRS -o RUN [-m MODEL] [options]",
+        .synopsis = "-o RUN [-d PAIRS] [-m MODEL] [options]",
         .about = "A row of PAIRS is {\"prompt\": \"...\", \"win\": \"a.png\", \"lose\": \"b.png\"}; attune data check "
                  "looks a file over. Before the first step the loss is ln 2 = 0.6931 and the accuracy one half. Beside "
                  "a result, train a control on the same pairs with --coin.",
-        .example = "  attune train dpo -d pairs.jsonl -o runs/warm --steps 100\n"
-                   "  attune train dpo -d pairs.jsonl -o runs/coin --steps 100 --coin\n"
+        .example = "  attune train dpo -o runs/warm --steps 100\n"
+                   "  attune train dpo -o runs/coin --steps 100 --coin\n"
                    "  attune grid -m embedded -m embedded+runs/warm -m embedded+runs/coin -p \"red apple\" -o grid\n",
     };
     struct dpo d = {.params = {
@@ -109,7 +126,9 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         add_options(o, &d);
         at_train_options(o, &job);
     }
-    return at_train_run(&job, o, argc, argv);
+    bool ok = at_train_run(&job, o, argc, argv);
+    at_free(d.shipped);
+    return ok;
 }
 
 const struct at_command at_command_train_dpo = {"dpo", "Diffusion-DPO from preference pairs", run};

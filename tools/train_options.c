@@ -72,11 +72,11 @@ static bool interrupted(void *priv)
     return at_interrupted();
 }
 
-// The value as JSON, freed with at_free.
+// The value as JSON in brackets, freed with at_free.
 static char *value_text(struct at_json value, struct at_log *log)
 {
     if (!at_json_present(value))
-        return at_strdup("[not set]");
+        return at_strdup("[nothing]");
     struct at_json_doc *doc = at_json_create(log, true);
     if (!doc)
         return NULL;
@@ -100,7 +100,8 @@ static void compare_config(const char *path, struct at_json now, struct at_log *
             continue;
         char *a = value_text(at_json_get(was, at_json_key(v)), log), *b = value_text(v, log);
         if (a && b && strcmp(a, b) != 0)
-            at_warn(log, "%s: \"%s\" was %s, and is %s now", path, at_json_key(v), a, b);
+            at_warn(log, "%s: \"%s\" was %.*s, and is %.*s now", path, at_json_key(v), (int)strlen(a) - 2, a + 1,
+                    (int)strlen(b) - 2, b + 1);
         at_free(a);
         at_free(b);
     }
@@ -137,10 +138,8 @@ bool at_train_run(struct at_train_job *j, struct at_options *o, int argc, char *
     bool ok = at_cli_parse(j->cli, o, argc, argv);
     if (ok) {
         j->train->schedule.kind = (enum at_lr_kind)j->schedule;
-        if (j->complete)
-            j->complete(j->params, o);
-        dev = at_device_choose(&j->device, &j->cli->log);
-        ok = dev && start(j, dev, o);
+        ok = (!j->complete || j->complete(j->params, &j->cli->log)) &&
+             (dev = at_device_choose(&j->device, &j->cli->log)) && start(j, dev, o);
     }
     if (ok && !j->quiet)
         at_info(&j->cli->log, "done: %s", j->train->run);

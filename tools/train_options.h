@@ -14,7 +14,7 @@ struct at_train_job {
     void *params;                  // the method's: struct at_train_dpo_params ...
     struct at_train_params *train; // in them
     // Sets defaults that depend on other options; may be NULL.
-    void (*complete)(void *params, const struct at_options *options);
+    bool (*complete)(void *params, struct at_log *log);
     bool (*start)(struct at_device *dev, const void *params, struct at_log *log);
 
     struct at_device_choice device;

@@ -14,7 +14,7 @@ expect 2 'needs a prompt' sample -m x
 expect 2 'unexpected argument "kite"' sample -p red kite
 expect 2 '"gpu" is none of' sample -m x -p a --device gpu
 expect 2 'needs --out' train dpo -d pairs.jsonl
-expect 2 'needs --data' train dpo -o run
+expect 2 'needs --data' train dpo -m x -o run
 expect 2 'needs --model' train base -o run
 expect 2 'needs --model' grid -p a
 expect 2 'needs a file' data check
@@ -23,7 +23,6 @@ expect 2 'needs --out' data make emoji
 expect 3 'none.txt' sample -m x -f none.txt
 expect 3 'none.json' sample -m x -p a --config none.json
 expect 3 'nomodel' sample -m nomodel -p a --device cpu
-expect 3 'the embedded model' sample -p a --device cpu
 expect 3 'none.jsonl' data check none.jsonl
 expect 3 'none.safetensors' lora inspect none.safetensors
 expect 3 'nomodel' train dpo -m nomodel -d none.jsonl -o run --device cpu
@@ -42,5 +41,10 @@ printf '{"prompt": "a", "win": "none.png", "lose": "none2.png"}\n{"prompt": "b",
 expect 3 'pairs.jsonl:2: field "win"' data check pairs.jsonl
 printf '12345678{}' >broken.safetensors
 expect 3 'broken.safetensors' lora inspect broken.safetensors
+
+# Away from its data, the program says where the model should be.
+cp "$attune" "$scratch/attune" && attune=$scratch/attune
+expect 3 'the embedded model is not beside the program' sample -p a --device cpu
+expect 3 'the embedded model is not beside the program' train dpo -o run --device cpu
 
 finish

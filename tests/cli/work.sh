@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# The embedded model at work: sampling, grids, training, and what is left on disk.
+. "$(dirname "$0")/check.sh"
+cd "$scratch" || exit 77
+"$attune" sample -p x --steps 1 -q -o probe --device cpu 2>/dev/null || { echo 'no embedded model'; exit 77; }
+
+same() {
+    if ! cmp "$1" "$2"; then
+        failures=$((failures + 1))
+        echo "FAIL $1 and $2 differ"
+    fi
+}
+there() {
+    for file in "$@"; do
+        if [ ! -s "$file" ]; then
+            failures=$((failures + 1))
+            echo "FAIL $file is not there"
+        fi
+    done
+}
+
+# Numbering goes on; the same call makes the same file.
+expect 0 '2 images in out' sample -p 'Red apple!' --count 2 --seed 5 --steps 2 -o out --device cpu
+expect 0 '1 image in out' sample -p 'red apple' --seed 6 --steps 2 -o out --device cpu
+there out/00001-5-red-apple.png out/00002-6-red-apple.png out/00003-6-red-apple.png
+expect 0 '"seed":	5' sample -p 'Red apple!' --seed 5 --steps 2 -o one.png --device cpu --json
+cp one.png first.png
+expect 3 '--force replaces it' sample -p 'Red apple!' --seed 5 --steps 2 -o one.png --device cpu
+expect 0 'in one.png' sample -p 'Red apple!' --seed 5 --steps 2 -o one.png --device cpu --force
+same one.png first.png
+expect 2 'is one picture, but 2' sample -p a --count 2 -o two.png --device cpu
+expect 2 'must be multiples' sample -p a --width 33 --device cpu
+grep -q 'Steps: 2, Sampler: DDIM, CFG scale: 4, Seed: 5' one.png || { failures=$((failures + 1)); echo 'FAIL no parameters'; }
+printf '# two\nred apple --d 5 --s 2 --l 4\ncherries --s 1 --n dark\n' >prompts.txt
+expect 0 '2 images in lines' sample -f prompts.txt -o lines --device cpu
+there lines/00001-5-red-apple.png lines/00002-0-cherries.png
+
+# Training: stopped, resumed, and repeated from the saved settings.
+printf '{"prompt": "red apple", "win": "out/00001-5-red-apple.png", "lose": "out/00002-6-red-apple.png"}\n' >pairs.jsonl
+expect 0 '1 pairs of 1 prompts' data check pairs.jsonl
+expect 0 'done: run' train dpo -d pairs.jsonl -o run --steps 2 --batch 1 --rank 2 --device cpu
+there run/run.json run/metrics.jsonl run/pytorch_lora_weights.safetensors
+expect 2 'holds a run already' train dpo -d pairs.jsonl -o run --steps 2 --batch 1 --rank 2 --device cpu
+expect 0 'done: run' train dpo --config run/run.json --steps 3 --resume
+expect 0 'done: again' train dpo --config run/run.json -o again --steps 3
+same run/pytorch_lora_weights.safetensors again/pytorch_lora_weights.safetensors
+expect 0 '"batch" was 1, and is 2 now' train dpo --config run/run.json --steps 4 --batch 2 --resume
+expect 3 'no checkpoint to resume' train dpo --config run/run.json -o fresh --resume
+expect 0 'rank 2' lora inspect run
+expect 0 'done: coin' train dpo -d pairs.jsonl -o coin --steps 2 --batch 1 --rank 2 --coin --device cpu
+expect 0 'done: shipped' train dpo -o shipped --steps 1 --batch 1 --rank 2 --device cpu
+
+expect 0 '1 page of 2 x 3 pictures' grid -m embedded -m embedded+run -m embedded+coin:0.5 -f prompts.txt -o grid --device cpu
+there grid/grid-001.png grid/grid.html
+expect 3 'nothere' grid -m embedded+nothere -p a -o grid --device cpu
+
+finish
