@@ -63,11 +63,12 @@ bool at_loaded_parse(struct at_log *log, const char *model, const struct at_text
         size_t n = at_dir_exists(model) ? strlen(model) : strcspn(model, "+"); // a folder's name may hold a plus
         if (!(l->path = copy(model, n)))
             return at_fail_memory(log, n);
-        if (!at_model_word(l->path)) {
+        if (!n || !at_model_word(l->path)) { // "+FILE" is the embedded model with an adapter
             at_free(l->path);
             l->path = NULL;
         }
-        for (const char *next = model + n; ok && *next == '+';) {
+        bool alone = strcmp(model, "+") == 0; // the embedded model without one
+        for (const char *next = model + n; ok && !alone && *next == '+';) {
             size_t m = strcspn(next + 1, "+");
             ok = add_lora(log, l, next + 1, m);
             next += 1 + m;

@@ -26,7 +26,8 @@ struct at_loaded {
 
 // The word "embedded" (no folder of that name being there) is NULL, as at_model_open wants it; others stay.
 const char *at_model_word(const char *word);
-// Reads MODEL+FILE[:SCALE]+... (NULL: the embedded model) and more FILE[:SCALE]; nothing is opened. Freed by at_loaded_finish, also on failure.
+// Reads MODEL+FILE[:SCALE]+... (NULL: the embedded model) and more FILE[:SCALE]; nothing is opened.
+// Before the first plus may stand nothing: "+FILE", and "+" alone, are of the embedded model. Freed by at_loaded_finish, also on failure.
 AT_NODISCARD bool at_loaded_parse(struct at_log *log, const char *model, const struct at_texts *loras,
                                   struct at_loaded *loaded);
 AT_NODISCARD bool at_loaded_open(struct at_device *dev, struct at_loaded *loaded, struct at_log *log);

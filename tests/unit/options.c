@@ -278,6 +278,10 @@ static void model_words(void)
     at_loaded_finish(&l);
     AT_CHECK(at_loaded_parse(capture_start(&c), "embedded+x", NULL, &l) && !l.path && l.count == 1);
     at_loaded_finish(&l);
+    AT_CHECK(at_loaded_parse(capture_start(&c), "+x:2", NULL, &l) && !l.path && l.count == 1 && l.files[0].scale == 2);
+    at_loaded_finish(&l);
+    AT_CHECK(at_loaded_parse(capture_start(&c), "+", NULL, &l) && !l.path && l.count == 0);
+    at_loaded_finish(&l);
     AT_CHECK(!at_loaded_parse(capture_start(&c), "m+", NULL, &l));
     at_loaded_finish(&l);
     AT_CHECK(!at_loaded_parse(capture_start(&c), "m+x:strong", NULL, &l));
