@@ -20,8 +20,6 @@ struct at_kernel {
 typedef void at_host_kernel(const struct at_kernel *k);
 
 #ifdef AT_KERNEL
-#include "core/cpu/blas.h"
-
 #include <math.h>
 #include <string.h>
 
@@ -60,16 +58,7 @@ static inline void at_team_wait(const struct at_kernel *k)
     }
 }
 
-// c = alpha op(a) op(b) + beta c, row-major: CBLAS of this build's type.
-static inline void real_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a, int64_t lda,
-                             const real *b, int64_t ldb, real beta, real *c, int64_t ldc)
-{
-#if AT_DOUBLE
-    at_dgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-#else
-    at_sgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-#endif
-}
+#include "core/cpu/gemm.h"
 
 // x, rounded as it is: kernels are built with -fassociative-math, which may turn a sum of e (x - mean) into
 // sum e x - mean sum e and lose the digits that the subtraction first had kept.

@@ -1,26 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the host kernels of products share: the epilogue, and gathering image patches into matrix rows.
+// What products share: scratch memory, the epilogue, and the addresses of image patches.
 #ifndef CORE_CPU_PRODUCT_H
 #define CORE_CPU_PRODUCT_H
 
-#include "core/cpu/kernel.h"
 #include "core/ops/build.h"
+#include "core/ops/op.h"
 
-#define AT_PATCH_REALS (384 * 1024) // scratch of a thread for gathered patches: most of an L2 cache
+#define AT_CONV_ROWS 480 // pixels that a thread takes at a time
+
+// Reals, of a thread, that hold `zeros` reals and `addresses` addresses; a multiple of 16.
+static inline int64_t at_conv_scratch(int64_t zeros, int64_t addresses)
+{
+    return (zeros + 15) / 16 * 16 + (addresses * 2 + 15) / 16 * 16;
+}
+
+#ifdef AT_KERNEL
+#include "core/cpu/kernel.h"
 
 // Before a product writes rows [row, row + rows) x columns [col, col + cols) of y (row stride n): puts the residual
-// there. Returns the beta that the product must use.
-static inline real at_epilogue_begin(const struct at_kernel *k, int64_t row, int64_t rows, int64_t col, int64_t cols,
+// there. Returns whether the product must add to it.
+static inline bool at_epilogue_begin(const struct at_kernel *k, int64_t row, int64_t rows, int64_t col, int64_t cols,
                                      int64_t n)
 {
     const real *residual = k->in[3];
     real *y = k->out;
     if (!residual)
-        return 0;
+        return false;
     if (residual != y)
         for (int64_t i = row; i < row + rows; i++)
             memcpy(y + i * n + col, residual + i * n + col, (size_t)cols * sizeof(real));
-    return 1;
+    return true;
 }
 
 // After it: adds the bias and applies the activation.
@@ -65,25 +74,26 @@ static inline struct at_conv at_conv_of(const struct at_node *node, struct at_sh
                             y.dim[2], w.dim[0], node->attr.i[0], node->attr.i[1], node->attr.i[2]};
 }
 
-// Gathers into rows of `cols`: for output pixels [p0, p1) of x, columns [k0, k1) of the patch (kh,kw,c).
-static inline void at_gather_patches(const struct at_conv *g, const real *x, int64_t p0, int64_t p1, int64_t k0,
-                                     int64_t k1, real *cols)
+// Addresses of what output pixels [p0, p1) meet in x: rows[tap (p1 - p0) + p - p0], `zeros` (c reals) outside.
+static inline void at_patch_rows(const struct at_conv *g, const real *x, int64_t p0, int64_t p1, const real *zeros,
+                                 const real **rows)
 {
-    for (int64_t p = p0; p < p1; p++) {
-        int64_t ox = p % g->ow, oy = p / g->ow % g->oh, n = p / (g->ow * g->oh);
-        int64_t iy0 = oy * g->stride - g->top, ix0 = ox * g->stride - g->left;
-        for (int64_t k = k0; k < k1;) {
-            int64_t tap = k / g->c, from = k % g->c, take = g->c - from;
-            take = take < k1 - k ? take : k1 - k;
-            int64_t iy = iy0 + tap / g->kw, ix = ix0 + tap % g->kw;
-            if (iy >= 0 && iy < g->h && ix >= 0 && ix < g->w)
-                memcpy(cols, x + ((n * g->h + iy) * g->w + ix) * g->c + from, (size_t)take * sizeof(real));
-            else
-                memset(cols, 0, (size_t)take * sizeof(real));
-            cols += take;
-            k += take;
-        }
+    int64_t count = p1 - p0, ox = p0 % g->ow, oy = p0 / g->ow % g->oh, n = p0 / (g->ow * g->oh);
+    for (int64_t p = 0; p < count; p++) {
+        const real **row = rows + p;
+        for (int64_t iy = oy * g->stride - g->top, ky = 0; ky < g->kh; ky++, iy++)
+            for (int64_t ix = ox * g->stride - g->left, kx = 0; kx < g->kw; kx++, ix++, row += count)
+                *row = iy >= 0 && iy < g->h && ix >= 0 && ix < g->w ? x + ((n * g->h + iy) * g->w + ix) * g->c : zeros;
+        if (++ox < g->ow)
+            continue;
+        ox = 0;
+        if (++oy < g->oh)
+            continue;
+        oy = 0;
+        n++;
     }
 }
+
+#endif // AT_KERNEL
 
 #endif

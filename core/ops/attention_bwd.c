@@ -43,10 +43,9 @@ static void head_backward(const struct head *h, real *p, real *dp)
 {
     for (int64_t first = 0; first < h->lq; first += QUERIES) {
         int64_t rows = h->lq - first < QUERIES ? h->lq - first : QUERIES, w = h->width;
-        real beta = first ? 1 : 0;
         const real *dy = h->dy + first * w, *y = h->y + first * w;
         probabilities(h, first, rows, p);
-        real_gemm(true, false, h->lk, h->d, rows, 1, p, h->lk, dy, w, beta, h->dv, w);
+        real_gemm(true, false, h->lk, h->d, rows, 1, p, h->lk, dy, w, first, h->dv, w);
         real_gemm(false, true, rows, h->lk, h->d, 1, dy, w, h->v, w, 0, dp, h->lk);
         for (int64_t i = 0; i < rows; i++) {
             real dot = 0;
@@ -57,7 +56,7 @@ static void head_backward(const struct head *h, real *p, real *dp)
                 dp[i * h->lk + j] = p[i * h->lk + j] * (dp[i * h->lk + j] - dot);
         }
         real_gemm(false, false, rows, h->d, h->lk, h->scale, dp, h->lk, h->k, w, 0, h->dq + first * w, w);
-        real_gemm(true, false, h->lk, h->d, rows, h->scale, dp, h->lk, h->q + first * w, w, beta, h->dk, w);
+        real_gemm(true, false, h->lk, h->d, rows, h->scale, dp, h->lk, h->q + first * w, w, first, h->dk, w);
     }
 }
 

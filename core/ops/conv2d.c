@@ -1,27 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// 2-D convolution: y = act(conv(x, w) + bias) + residual, as a product of gathered patches with w.
+// 2-D convolution: y = act(conv(x, w) + bias) + residual, as a product of patches with w.
 // in: x (N,H,W,C), w (O,KH,KW,C), bias (O), residual. attr: i[0] stride, i[1..4] top left bottom right, i[7] activation.
-#include "core/ops/build.h"
-#include "core/ops/op.h"
+#include "core/cpu/product.h"
 
 #ifdef AT_KERNEL
-#include "core/cpu/product.h"
 
 AT_HOST(conv2d)
 {
     const struct at_node *node = k->node;
     struct at_conv g = at_conv_of(node, node->in[0]->shape, node->in[1]->shape, node->shape);
-    int64_t pixels = g.n * g.oh * g.ow, depth = g.kh * g.kw * g.c;
-    int64_t block = AT_PATCH_REALS / depth;
-    block = block < 16 ? 16 : block > 1024 ? 1024 : block;
-    real *patches = (real *)k->scratch + k->thread * (block * depth);
+    int64_t pixels = g.n * g.oh * g.ow, taps = g.kh * g.kw;
+    real *zeros = (real *)k->scratch + k->thread * at_conv_scratch(g.c, (AT_CONV_ROWS + 1) * (taps + 1));
+    const real **x = (const real **)(void *)(zeros + at_conv_scratch(g.c, 0)), **w = x + AT_CONV_ROWS * taps;
+    real *y[AT_CONV_ROWS];
+    memset(zeros, 0, (size_t)g.c * sizeof(real));
+    for (int64_t t = 0; t < taps; t++)
+        w[t] = (const real *)k->in[1] + t * g.c;
     struct at_share s = at_share_grain(k, pixels, 16);
-    for (int64_t p = s.begin; p < s.end; p += block) {
-        int64_t count = s.end - p < block ? s.end - p : block;
-        at_gather_patches(&g, k->in[0], p, p + count, 0, depth, patches);
-        real beta = at_epilogue_begin(k, p, count, 0, g.o, g.o);
-        real_gemm(false, true, count, g.o, depth, 1, patches, depth, k->in[1], depth, beta, (real *)k->out + p * g.o,
-                  g.o);
+    for (int64_t p = s.begin; p < s.end; p += AT_CONV_ROWS) {
+        int64_t count = s.end - p < AT_CONV_ROWS ? s.end - p : AT_CONV_ROWS;
+        at_patch_rows(&g, k->in[0], p, p + count, zeros, x);
+        for (int64_t i = 0; i < count; i++)
+            y[i] = (real *)k->out + (p + i) * g.o;
+        bool add = at_epilogue_begin(k, p, count, 0, g.o, g.o);
+        gemm_by_taps(&(struct gemm_taps){count, g.o, taps, g.c, x, w, 1, taps * g.c, y, 1, add});
         at_epilogue_end(k, p, count, 0, g.o, g.o);
     }
 }
@@ -76,9 +78,7 @@ static size_t vulkan_scratch(const struct at_node *n)
 static size_t scratch(const struct at_node *n, int threads)
 {
     struct at_shape w = n->in[1]->shape;
-    int64_t depth = w.dim[1] * w.dim[2] * w.dim[3], block = 384 * 1024 / depth;
-    block = block < 16 ? 16 : block > 1024 ? 1024 : block;
-    return (size_t)(block * depth * threads);
+    return (size_t)(at_conv_scratch(w.dim[3], (AT_CONV_ROWS + 1) * (w.dim[1] * w.dim[2] + 1)) * threads);
 }
 
 static bool infer(struct at_node *n, char *why, size_t size)

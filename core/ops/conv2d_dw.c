@@ -1,34 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adjoint of conv2d in w: dw (O,KH,KW,C) from in: dy (N,OH,OW,O), x (N,H,W,C), -, residual. attr as conv2d.
 // dw = dy^T patches(x). A thread owns a range of patch columns, so that no sum is shared.
-#include "core/ops/build.h"
-#include "core/ops/op.h"
-
-#ifdef AT_KERNEL
 #include "core/cpu/product.h"
 
-static int64_t block_pixels(int64_t columns)
-{
-    int64_t block = AT_PATCH_REALS / columns;
-    return block < 64 ? 64 : block > 2048 ? 2048 : block;
-}
+#define PIXELS 512 // whose addresses a thread lists at a time; a multiple of a packed panel's depth
+
+#ifdef AT_KERNEL
 
 AT_HOST(conv2d_dw)
 {
     const struct at_node *node = k->node;
     struct at_conv g = at_conv_of(node, node->in[1]->shape, node->shape, node->in[0]->shape);
-    int64_t pixels = g.n * g.oh * g.ow, depth = g.kh * g.kw * g.c, widest = (depth + k->threads - 1) / k->threads;
-    struct at_share s = at_share_of(k, depth);
-    int64_t width = s.end - s.begin, block = block_pixels(widest);
-    real *patches = (real *)k->scratch + k->thread * (block * widest);
-    if (width <= 0)
+    int64_t pixels = g.n * g.oh * g.ow, taps = g.kh * g.kw, depth = taps * g.c;
+    struct at_share s = at_share_grain(k, depth, 16);
+    real *zeros = (real *)k->scratch + k->thread * at_conv_scratch(g.c, PIXELS * taps);
+    const real **x = (const real **)(void *)(zeros + at_conv_scratch(g.c, 0));
+    if (s.begin >= s.end)
         return;
-    real beta = at_epilogue_begin(k, 0, g.o, s.begin, width, depth);
-    for (int64_t p = 0; p < pixels; p += block, beta = 1) {
-        int64_t count = pixels - p < block ? pixels - p : block;
-        at_gather_patches(&g, k->in[1], p, p + count, s.begin, s.end, patches);
-        real_gemm(true, false, g.o, width, count, 1, (const real *)k->in[0] + p * g.o, g.o, patches, width, beta,
-                  (real *)k->out + s.begin, depth);
+    memset(zeros, 0, (size_t)g.c * sizeof(real));
+    bool add = at_epilogue_begin(k, 0, g.o, s.begin, s.end - s.begin, depth);
+    for (int64_t p = 0; p < pixels; p += PIXELS, add = true) {
+        int64_t count = pixels - p < PIXELS ? pixels - p : PIXELS;
+        at_patch_rows(&g, k->in[1], p, p + count, zeros, x);
+        gemm_by_outer(&(struct gemm_outer){g.o, g.c, count, (const real *)k->in[0] + p * g.o, g.o, x, NULL, 0, s.begin,
+                                           s.end, k->out, depth, 1, add});
     }
 }
 
@@ -83,10 +78,8 @@ static size_t vulkan_scratch(const struct at_node *n)
 
 static size_t scratch(const struct at_node *n, int threads)
 {
-    int64_t depth = n->shape.dim[1] * n->shape.dim[2] * n->shape.dim[3], widest = (depth + threads - 1) / threads;
-    int64_t block = 384 * 1024 / widest;
-    block = block < 64 ? 64 : block > 2048 ? 2048 : block;
-    return (size_t)(block * widest * threads);
+    struct at_shape w = n->shape;
+    return (size_t)(at_conv_scratch(w.dim[3], PIXELS * w.dim[1] * w.dim[2]) * threads);
 }
 
 static bool infer(struct at_node *n, char *why, size_t size)

@@ -1,29 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adjoint of conv2d in x: dx (N,H,W,C) from in: dy (N,OH,OW,O), w (O,KH,KW,C), -, residual. attr as conv2d.
-// For each tap of the kernel, the dy that it meets is gathered and multiplied by the tap's (O,C) matrix.
-#include "core/ops/build.h"
-#include "core/ops/op.h"
-
-#ifdef AT_KERNEL
+// With a stride, pixels fall into stride x stride classes that meet different taps; each class is a product of its own.
 #include "core/cpu/product.h"
 
-#define BLOCK 1024 // pixels
+#ifdef AT_KERNEL
 
-// For input pixels [p0, p1): the row of dy that reaches them through tap (y,x), or zeros.
-static void gather_outputs(const struct at_conv *g, const real *dy, int64_t p0, int64_t p1, int64_t y, int64_t x,
-                           real *rows)
+// A thread's pixels of one class, and the taps that reach them.
+struct pixels {
+    const real *zeros;
+    const real **dy, **w; // (taps, count), (taps)
+    real *dx[AT_CONV_ROWS];
+    int64_t count, taps;
+};
+
+// Of input pixels [p0, p1), those whose padded position is (cy,cx) modulo the stride.
+static void select_class(const struct at_conv *g, const struct at_kernel *k, int64_t p0, int64_t p1, int64_t cy,
+                         int64_t cx, struct pixels *c)
 {
-    for (int64_t p = p0; p < p1; p++, rows += g->o) {
-        int64_t ix = p % g->w, iy = p / g->w % g->h, n = p / (g->w * g->h);
-        int64_t oy = iy + g->top - y, ox = ix + g->left - x;
-        bool inside = oy >= 0 && ox >= 0 && oy % g->stride == 0 && ox % g->stride == 0;
-        oy /= g->stride;
-        ox /= g->stride;
-        if (inside && oy < g->oh && ox < g->ow)
-            memcpy(rows, dy + ((n * g->oh + oy) * g->ow + ox) * g->o, (size_t)g->o * sizeof(real));
-        else
-            memset(rows, 0, (size_t)g->o * sizeof(real));
+    int64_t pixel[AT_CONV_ROWS];
+    c->count = c->taps = 0;
+    for (int64_t p = p0; p < p1; p++) {
+        if ((p % g->w + g->left) % g->stride != cx || (p / g->w % g->h + g->top) % g->stride != cy)
+            continue;
+        c->dx[c->count] = (real *)k->out + p * g->c;
+        pixel[c->count++] = p;
     }
+    for (int64_t y = cy; y < g->kh; y += g->stride)
+        for (int64_t x = cx; x < g->kw; x += g->stride) {
+            const real **row = c->dy + c->taps * c->count;
+            c->w[c->taps++] = (const real *)k->in[1] + (y * g->kw + x) * g->c;
+            for (int64_t i = 0; i < c->count; i++) {
+                int64_t ix = pixel[i] % g->w, iy = pixel[i] / g->w % g->h, n = pixel[i] / (g->w * g->h);
+                int64_t oy = iy + g->top - y, ox = ix + g->left - x;
+                bool inside = oy >= 0 && ox >= 0 && oy < g->oh * g->stride && ox < g->ow * g->stride;
+                oy /= g->stride;
+                ox /= g->stride;
+                row[i] = inside ? (const real *)k->in[0] + ((n * g->oh + oy) * g->ow + ox) * g->o : c->zeros;
+            }
+        }
 }
 
 AT_HOST(conv2d_dx)
@@ -31,15 +45,17 @@ AT_HOST(conv2d_dx)
     const struct at_node *node = k->node;
     struct at_conv g = at_conv_of(node, node->shape, node->in[1]->shape, node->in[0]->shape);
     int64_t pixels = g.n * g.h * g.w, taps = g.kh * g.kw;
-    real *rows = (real *)k->scratch + k->thread * (BLOCK * g.o);
+    real *zeros = (real *)k->scratch + k->thread * at_conv_scratch(g.o, (AT_CONV_ROWS + 1) * (taps + 1));
+    struct pixels c = {.zeros = zeros, .dy = (const real **)(void *)(zeros + at_conv_scratch(g.o, 0))};
+    c.w = c.dy + AT_CONV_ROWS * taps;
+    memset(zeros, 0, (size_t)g.o * sizeof(real));
     struct at_share s = at_share_grain(k, pixels, 16);
-    for (int64_t p = s.begin; p < s.end; p += BLOCK) {
-        int64_t count = s.end - p < BLOCK ? s.end - p : BLOCK;
-        real beta = at_epilogue_begin(k, p, count, 0, g.c, g.c);
-        for (int64_t tap = 0; tap < taps; tap++) {
-            gather_outputs(&g, k->in[0], p, p + count, tap / g.kw, tap % g.kw, rows);
-            real_gemm(false, false, count, g.c, g.o, 1, rows, g.o, (const real *)k->in[1] + tap * g.c, taps * g.c,
-                      tap ? 1 : beta, (real *)k->out + p * g.c, g.c);
+    for (int64_t p = s.begin; p < s.end; p += AT_CONV_ROWS) {
+        int64_t end = s.end - p < AT_CONV_ROWS ? s.end : p + AT_CONV_ROWS;
+        bool add = at_epilogue_begin(k, p, end - p, 0, g.c, g.c);
+        for (int64_t class = 0; class < g.stride * g.stride; class++) {
+            select_class(&g, k, p, end, class / g.stride, class % g.stride, &c);
+            gemm_by_taps(&(struct gemm_taps){c.count, g.c, c.taps, g.o, c.dy, c.w, taps * g.c, 1, c.dx, 1, add});
         }
     }
 }
@@ -131,7 +147,8 @@ static size_t vulkan_scratch(const struct at_node *n)
 
 static size_t scratch(const struct at_node *n, int threads)
 {
-    return (size_t)(1024 * n->in[1]->shape.dim[0] * threads);
+    struct at_shape w = n->in[1]->shape;
+    return (size_t)(at_conv_scratch(w.dim[0], (AT_CONV_ROWS + 1) * (w.dim[1] * w.dim[2] + 1)) * threads);
 }
 
 static bool infer(struct at_node *n, char *why, size_t size)

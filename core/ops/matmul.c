@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Matrix product: y = act(alpha op(a) op(b) + bias) + residual. in: a, b, bias (n), residual (y's shape).
 // attr: i[0] ta, i[1] tb, f[0] alpha, i[7] activation.
-#include "core/ops/build.h"
-#include "core/ops/op.h"
+#include "core/cpu/product.h"
 
 #ifdef AT_KERNEL
-#include "core/cpu/product.h"
 
 #define BLOCK_ROWS 512 // the epilogue follows while a block is in cache
 
@@ -28,8 +26,8 @@ AT_HOST(matmul)
     for (int64_t row = rows.begin; row < rows.end; row += BLOCK_ROWS) {
         int64_t count = rows.end - row < BLOCK_ROWS ? rows.end - row : BLOCK_ROWS;
         const real *pa = (const real *)k->in[0] + (ta ? row : row * lda);
-        real beta = at_epilogue_begin(k, row, count, cols.begin, width, n);
-        real_gemm(ta, tb, count, width, depth, (real)node->attr.f[0], pa, lda, pb, ldb, beta,
+        bool add = at_epilogue_begin(k, row, count, cols.begin, width, n);
+        real_gemm(ta, tb, count, width, depth, (real)node->attr.f[0], pa, lda, pb, ldb, add,
                   (real *)k->out + row * n + cols.begin, n);
         at_epilogue_end(k, row, count, cols.begin, width, n);
     }
