@@ -124,6 +124,10 @@ static const struct at_op_case cases[] = {
     {.in = {{4, {1, 8, 6, 9}}, {4, {17, 3, 3, 9}}}, .attr = {.i = {2, 0, 0, 1, 1}}}, // the autoencoder's padding
     {.in = {{4, {1, 6, 5, 16}}, {4, {8, 1, 1, 16}}}, .attr = {.i = {1}}},
     {.in = {{4, {1, 9, 9, 2}}, {4, {3, 5, 2, 2}}}, .attr = {.i = {3, 2, 0, 1, 1}}},
+    // Large enough for the larger tiles of a GPU; the gradient is that of the smaller ones.
+    {.in = {{4, {1, 30, 31, 16}}, {4, {1000, 3, 3, 16}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .forward_only = true},
+    {.in = {{4, {2, 18, 19, 20}}, {4, {600, 1, 2, 20}}}, .attr = {.i = {1}}, .forward_only = true},
+    {.in = {{4, {2, 130, 120, 4}}, {4, {3, 3, 3, 4}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .forward_only = true},
     {.in = {{4, {1, 12, 11, 36}}, {4, {20, 3, 3, 36}}}, .attr = {.i = {1, 1, 1, 1, 1}}}, // k is split on Vulkan
     {.in = {{4, {1, 13, 11, 5}}, {4, {1, 3, 3, 5}}}, .attr = {.i = {1, 1, 1, 1, 1}}},
     {.in = {{4, {2, 5, 7, 8}}, {4, {6, 3, 3, 8}}, {1, {6}}, {4, {2, 5, 7, 6}}}, .attr = {.i = {1, 1, 1, 1, 1}},

@@ -142,6 +142,12 @@ static const struct at_op_case cases[] = {
      .forward_only = true},
     {.in = {{2, {5, 600}}, {2, {6, 600}}, {1, {6}}, {2, {5, 6}}}, .attr = {.i = {0, 1}, .f = {0.1f}},
      .forward_only = true},
+    // Large enough for the larger tiles of a GPU; the gradient is that of the smaller ones.
+    {.in = {{2, {900, 36}}, {2, {1000, 36}}}, .attr = {.i = {0, 1}, .f = {1}}, .forward_only = true},
+    {.in = {{2, {33, 901}}, {2, {33, 999}}}, .attr = {.i = {1, 0}, .f = {1}}, .forward_only = true},
+    {.in = {{2, {620, 32}}, {2, {32, 630}}}, .attr = {.f = {1}}, .forward_only = true},
+    {.in = {{2, {30001, 8}}, {2, {4, 8}}}, .attr = {.i = {0, 1}, .f = {1}}, .forward_only = true},
+    {.in = {{2, {3, 12}}, {2, {12, 30004}}}, .attr = {.f = {1}}, .forward_only = true},
     {.in = {{2, {1040, 64}}, {2, {72, 64}}}, .attr = {.i = {0, 1}, .f = {1}}},
     {.in = {{2, {70, 64}}, {2, {72, 64}}, {1, {72}}, {2, {70, 72}}}, .attr = {.i = {0, 1}, .f = {1}},
      .forward_only = true},
