@@ -18,12 +18,13 @@ static void put_verdict(const struct at_demo_run *run, struct at_report *page)
     const struct at_demo_result *r = run->result;
     at_report_heading(page, "Result");
     at_report_paragraph(page,
-                        "On %zu names that no training pair has, with %zu fresh seeds each, the tuned model's picture "
+                        "On %zu names that no training pair has, with %zu fresh seed%s each, the tuned model's picture "
                         "beats the base model's under the rule in %.1f%% of comparisons (95%% interval %.1f%% to %.1f%%; "
                         "%zu wins, %zu losses, %zu ties). The control, trained alike on the same pairs with labels drawn "
                         "by coin, reaches %.1f%% (%.1f%% to %.1f%%).",
-                        r->prompts, r->seeds, 100 * r->win_rate, 100 * r->ci_low, 100 * r->ci_high, r->wins, r->losses,
-                        r->ties, 100 * r->control_win_rate, 100 * r->control_ci_low, 100 * r->control_ci_high);
+                        r->prompts, r->seeds, r->seeds == 1 ? "" : "s", 100 * r->win_rate, 100 * r->ci_low,
+                        100 * r->ci_high, r->wins, r->losses, r->ties, 100 * r->control_win_rate,
+                        100 * r->control_ci_low, 100 * r->control_ci_high);
     at_report_paragraph(page, "%s",
                         r->clear ? "The tuned model's interval lies above 50% and above the control's: the preference "
                                    "labels did this, not training as such."

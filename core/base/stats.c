@@ -44,7 +44,7 @@ struct at_interval at_wilson(double rate, double n, double confidence)
     double z = at_normal_quantile(confidence), z2 = z * z / n;
     double centre = (rate + z2 / 2) / (1 + z2);
     double half = z * sqrt(rate * (1 - rate) / n + z2 / (4 * n)) / (1 + z2);
-    return (struct at_interval){rate, fmax(centre - half, 0), fmin(centre + half, 1)};
+    return (struct at_interval){rate, fmax(fmin(centre - half, rate), 0), fmin(fmax(centre + half, rate), 1)};
 }
 
 struct at_interval at_wilson_wins(size_t wins, size_t ties, size_t losses, double confidence)

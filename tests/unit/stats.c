@@ -43,6 +43,7 @@ static void wilson_intervals_are_right(void)
     check_interval(at_wilson_wins(60, 20, 20, 0.95), 0.7, 0.6041514536665333, 0.7810511470506722); // ties: half a win
     check_interval(at_wilson_wins(0, 0, 10, 0.95), 0, 0, 0.27753279986288915);
     check_interval(at_wilson_wins(10, 0, 0, 0.95), 1, 0.7224672001371109, 1);
+    AT_CHECK(at_wilson(0, 3, 0.95).low <= 0 && at_wilson(1, 3, 0.95).high >= 1); // no rounding beyond the rate
     check_interval(at_wilson(0.6, 12.5, 0.95), 0.6, 0.33780770670080484, 0.8151774109334976);
     check_interval(at_wilson_wins(0, 0, 0, 0.95), 0.5, 0, 1);
 }
