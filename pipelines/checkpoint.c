@@ -4,6 +4,7 @@
 #include "core/base/alloc.h"
 #include "core/io/file.h"
 #include "core/io/safetensors.h"
+#include "core/io/sha256.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -72,6 +73,25 @@ int64_t at_checkpoint_newest(const char *run, struct at_log *log)
     return n ? steps[n - 1] : -1;
 }
 
+bool at_checkpoint_clean(const char *run, struct at_log *log)
+{
+    char **names = NULL;
+    size_t count = 0;
+    if (!at_dir_exists(run))
+        return true;
+    bool ok = at_dir_list(log, run, &names, &count);
+    for (size_t i = 0; ok && i < count; i++) {
+        size_t n = strlen(names[i]);
+        if (strncmp(names[i], "checkpoint-", 11) != 0 || n < 15 || strcmp(names[i] + n - 4, ".tmp") != 0)
+            continue;
+        char *path = at_path_join(run, names[i]);
+        ok = path ? at_path_remove(log, path) : at_fail_memory(log, n);
+        at_free(path);
+    }
+    at_names_free(&names, count);
+    return ok;
+}
+
 static bool save_vectors(const struct at_train_method *method, struct at_optimizer *o, const char *path,
                          struct at_log *log)
 {
@@ -95,6 +115,25 @@ static bool save_vectors(const struct at_train_method *method, struct at_optimiz
     return ok;
 }
 
+// Names and shapes of a set's weights as one hash: a flat vector of the right length may hold others.
+static void hash_shapes(const struct at_params *set, char text[65])
+{
+    struct at_sha256 hash;
+    uint8_t digest[32];
+    at_sha256_init(&hash);
+    for (int i = 0; i < set->count; i++) {
+        const struct at_param *p = &set->list[i];
+        at_sha256_add(&hash, p->name, strlen(p->name) + 1);
+        for (int k = 0; k < p->shape.rank; k++) {
+            char dim[32];
+            int n = snprintf(dim, sizeof(dim), "%" PRId64 ",", (int64_t)p->shape.dim[k]);
+            at_sha256_add(&hash, dim, (size_t)n);
+        }
+    }
+    at_sha256_finish(&hash, digest);
+    at_sha256_hex(digest, text);
+}
+
 static bool save_state(const struct at_train_method *method, const struct at_train_params *p, int64_t step,
                        const char *path, struct at_log *log)
 {
@@ -111,6 +150,12 @@ static bool save_state(const struct at_train_method *method, const struct at_tra
     at_json_put_int(settings, "steps", p->steps);
     at_json_put_int(settings, "accumulate", p->accumulate > 0 ? p->accumulate : 1);
     at_json_put_num(settings, "lr", p->lr);
+    struct at_json shapes = at_json_put_object(root, "shapes");
+    for (int s = 0; s < method->set_count; s++) {
+        char hash[65];
+        hash_shapes(method->sets[s], hash);
+        at_json_put_str(shapes, method->set_names[s], hash);
+    }
     bool ok = at_json_save(doc, path, true);
     at_json_destroy(&doc);
     return ok;
@@ -154,12 +199,34 @@ bool at_checkpoint_save(const struct at_train_method *method, const struct at_tr
     char *vectors = dir ? at_path_join(dir, "state.safetensors") : NULL;
     bool ok = state && vectors && at_checkpoint_export(method, o, dir, log) &&
               save_vectors(method, o, vectors, log) && save_state(method, p, step, state, log) &&
-              at_dir_replace_commit(log, path) && remove_old(p, log);
+              at_dir_replace_commit(log, path);
+    if (!ok && dir && !at_path_remove(NULL, dir)) // the disk may be full: leave nothing that is of no use
+        at_warn(log, "%s: could not be removed", dir);
+    ok = ok && remove_old(p, log);
     at_free(path);
     at_free(dir);
     at_free(state);
     at_free(vectors);
     return ok;
+}
+
+static bool check_shapes(const struct at_train_method *method, struct at_json root, const char *path,
+                         struct at_log *log)
+{
+    struct at_json shapes;
+    if (!at_json_need(root, "shapes", &shapes))
+        return false;
+    for (int s = 0; s < method->set_count; s++) {
+        char mine[65];
+        const char *saved;
+        hash_shapes(method->sets[s], mine);
+        if (!at_json_str(shapes, method->set_names[s], "", &saved))
+            return false;
+        if (strcmp(saved, mine) != 0)
+            return at_fail(log, AT_ERROR_INPUT, "%s: the weights called \"%s\" had other names or shapes; go on with "
+                           "the model, adapter rank and targets that the run began with", path, method->set_names[s]);
+    }
+    return true;
 }
 
 // The run must be continued with the settings it began with, or its result would be another's.
@@ -177,6 +244,7 @@ static bool check_state(const struct at_train_method *method, const struct at_tr
         ok = at_fail(log, AT_ERROR_INPUT, "%s: the run was of method %s, not %s", path, name, method->name);
     if (ok && strcmp(seed, mine) != 0)
         ok = at_fail(log, AT_ERROR_INPUT, "%s: the run began with seed %s; give --seed %s to go on", path, seed, seed);
+    ok = ok && check_shapes(method, at_json_root(doc), path, log);
     double lr = 0;
     int accumulate = 0;
     ok = ok && at_json_num(settings, "lr", p->lr, &lr) &&

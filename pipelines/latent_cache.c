@@ -17,18 +17,17 @@ struct at_latent_cache *at_latent_cache_open(struct at_model *m, const char *dir
 {
     struct at_latent_cache *c = at_calloc(1, sizeof(*c));
     float *values = NULL;
+    size_t bytes = (size_t)m->vae_params->total * sizeof(float);
     bool ok = c;
-    if (ok && dir) {
-        values = at_calloc((size_t)m->vae_params->total, sizeof(float));
-        ok = values && (c->dir = at_strdup(dir)) && at_dir_make(m->log, dir) && at_params_read(m->vae_params, values);
-        if (ok)
-            at_sha256_text(values, (size_t)m->vae_params->total * sizeof(float), c->model);
-    }
+    if (ok && dir)
+        ok = (values = at_calloc(bytes, 1)) && (c->dir = at_strdup(dir));
+    if (!ok)
+        at_fail_memory(m->log, bytes);
+    if (ok && dir && (ok = at_dir_make(m->log, dir) && at_params_read(m->vae_params, values)))
+        at_sha256_text(values, bytes, c->model);
     at_free(values);
-    if (!ok) {
-        at_fail_memory(m->log, sizeof(*c));
+    if (!ok)
         at_latent_cache_close(&c);
-    }
     return c;
 }
 

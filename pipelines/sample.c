@@ -7,7 +7,6 @@
 #include "pipelines/denoiser.h"
 
 #include <math.h>
-#include <math.h>
 #include <string.h>
 
 #define MAX_STEPS 1000
@@ -149,16 +148,12 @@ static bool check_params(const struct at_model *m, const struct at_sample_params
 {
     if (p->count < 1)
         return at_fail(m->log, AT_ERROR_USAGE, "there are no images to make: give at least one prompt");
-    if (p->count < 1)
-        return at_fail(m->log, AT_ERROR_USAGE, "there are no images to make");
     if (!isfinite(p->cfg))
         return at_fail(m->log, AT_ERROR_USAGE, "guidance %g: must be a number", p->cfg);
     if (!(p->eta >= 0 && p->eta <= 1))
         return at_fail(m->log, AT_ERROR_USAGE, "eta %g: must be in 0 .. 1", p->eta);
     if (steps > MAX_STEPS)
         return at_fail(m->log, AT_ERROR_USAGE, "%d steps: at most %d", steps, MAX_STEPS);
-    if (!isfinite(p->cfg))
-        return at_fail(m->log, AT_ERROR_USAGE, "guidance %g: must be a number", p->cfg);
     if (p->lora_count > MAX_ADAPTERS)
         return at_fail(m->log, AT_ERROR_USAGE, "%d adapters: at most %d", p->lora_count, MAX_ADAPTERS);
     return true;

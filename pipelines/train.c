@@ -135,6 +135,8 @@ static bool prepare(struct loop *l, int64_t *start)
     schedule.total = schedule.total > 0 ? schedule.total : p->steps;
     if (!at_lr_validate(&schedule, l->log) || !at_dir_make(l->log, p->run))
         return false;
+    if (!at_checkpoint_clean(p->run, l->log))
+        return false;
     int64_t newest = at_checkpoint_newest(p->run, l->log);
     *start = 0;
     if (p->resume && newest < 0)
@@ -153,10 +155,43 @@ static bool prepare(struct loop *l, int64_t *start)
     return open_metrics(l, *start);
 }
 
+// A value as text, freed with at_free; NULL if there is none.
+static char *value_text(struct at_json value, struct at_log *log)
+{
+    struct at_json_doc *doc = at_json_present(value) ? at_json_create(log, true) : NULL;
+    if (!doc)
+        return NULL;
+    at_json_put_copy(at_json_root(doc), NULL, value);
+    char *text = at_json_text(doc, false);
+    at_json_destroy(&doc);
+    return text;
+}
+
+// Says which settings of a resumed run are not those it began with.
+static void compare_config(const struct at_train_params *p, struct at_log *log)
+{
+    char *path = at_path_join(p->run, "run.json");
+    struct at_json_doc *old = path && at_file_exists(path) ? at_json_load(NULL, path) : NULL;
+    struct at_json none = {0}, was = old ? at_json_root(old) : none;
+    for (struct at_json v = old ? at_json_first(p->config) : none; v.item; v = at_json_next(v)) {
+        const char *key = at_json_key(v);
+        char *before = value_text(at_json_get(was, key), log), *now = value_text(v, log);
+        if (strcmp(key, "resume") != 0 && strcmp(before ? before : "", now ? now : "") != 0)
+            at_warn(log, "%s: \"%s\" was %s when the run began and is now %s", path, key, before ? before : "absent",
+                    now ? now : "absent");
+        at_free(before);
+        at_free(now);
+    }
+    at_json_destroy(&old);
+    at_free(path);
+}
+
 static bool save_config(const struct at_train_params *p, struct at_log *log)
 {
     if (!p->config.item)
         return true;
+    if (p->resume)
+        compare_config(p, log);
     char *path = at_path_join(p->run, "run.json");
     struct at_json_doc *doc = at_json_create(log, false);
     bool ok = path && doc;

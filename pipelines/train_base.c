@@ -132,6 +132,10 @@ static bool allocate(struct base_job *j)
 static bool open_job(struct base_job *j, struct at_device *dev)
 {
     const struct at_train_base_params *p = j->p;
+    if (p->batch < 1)
+        return at_fail(j->log, AT_ERROR_USAGE, "batch %d: must be 1 or more pictures", p->batch);
+    if (!(p->caption_dropout >= 0 && p->caption_dropout <= 1))
+        return at_fail(j->log, AT_ERROR_USAGE, "caption dropout %g: must be in 0 .. 1", p->caption_dropout);
     struct at_model_params mp = {.path = p->model, .trainable = AT_PART_TEXT | AT_PART_UNET,
                                  .replicas = at_spread_replicas(dev, p->batch), .untrained = true,
                                  .fresh = AT_PART_TEXT | AT_PART_UNET, .seed = p->train.seed};

@@ -103,12 +103,14 @@ static bool evaluate(struct dpo_job *j, struct at_objective_result *r)
     return at_objective_evaluate(&j->p->objective, &batch, j->dm, r, NULL, j->log);
 }
 
-// A fresh adapter or copy is the reference: z = 0 for every pair, so the loss is ln 2. Anything else is a fault.
+// A fresh adapter or copy is the reference: z = 0 for every pair, so the loss is ln 2. Anything else is a fault; beta
+// multiplies the rounding of the errors.
 static bool check_start(struct dpo_job *j, const struct at_objective_result *r)
 {
     bool first = j->first;
     j->first = false;
-    if (!first || j->p->objective.method != AT_OBJECTIVE_DPO || fabs(r->loss - 0.69314718) < 1e-3)
+    double rounding = 1e-3 * fmax(1, at_objective_beta(&j->p->objective) / 2000);
+    if (!first || j->p->objective.method != AT_OBJECTIVE_DPO || fabs(r->loss - 0.69314718) < rounding)
         return true;
     return at_fail(j->log, AT_ERROR_FAILED, "the first loss is %.6f, not ln 2: policy and reference differ", r->loss);
 }
@@ -175,8 +177,9 @@ static bool measure_held_out(struct dpo_job *j, double *accuracy, double *margin
                         (j->reference_error[i] - j->reference_error[batch + i]);
         }
         for (int i = 0; i < n; i++) {
-            right += z[i] > 0 ? 1 : z[i] < 0 ? 0 : 0.5;
-            sum += 0.5 * at_objective_beta(&j->p->objective) * z[i] / 4;
+            z[i] *= 0.5 * at_objective_beta(&j->p->objective) / 4;
+            right += z[i] > AT_OBJECTIVE_TIE ? 1 : z[i] < -AT_OBJECTIVE_TIE ? 0 : 0.5;
+            sum += z[i];
         }
     }
     *accuracy = right / (double)count;
@@ -184,13 +187,29 @@ static bool measure_held_out(struct dpo_job *j, double *accuracy, double *margin
     return true;
 }
 
-// held_out.json: what the pairs that were not trained on say.
-static bool save_held_out(struct dpo_job *j, const char *dir)
+// The same with other weights in place of the current ones, such as their average.
+static bool measure_weights(struct dpo_job *j, const float *values, double *accuracy, double *margin)
+{
+    struct at_params *set = j->p->full ? j->m->unet_params : j->lora->params;
+    float *current = at_calloc((size_t)set->total, sizeof(float));
+    if (!current)
+        return at_fail_memory(j->log, (size_t)set->total * sizeof(float));
+    bool ok = at_params_read(set, current) && at_params_write(set, values);
+    if (ok) {
+        ok = measure_held_out(j, accuracy, margin);
+        ok = at_params_write(set, current) && ok;
+    }
+    at_free(current);
+    return ok;
+}
+
+// held_out.json: what the pairs that were not trained on say of the weights that are saved.
+static bool save_held_out(struct dpo_job *j, const char *dir, const float *values)
 {
     double accuracy, margin;
     if (j->pairs->count == j->pairs->train)
         return true;
-    if (!measure_held_out(j, &accuracy, &margin))
+    if (!measure_weights(j, values, &accuracy, &margin))
         return false;
     char *path = at_path_join(dir, "held_out.json");
     struct at_json_doc *doc = at_json_create(j->log, false);
@@ -218,7 +237,7 @@ static bool save(void *priv, const char *dir, float *const *values)
         ok = path && at_lora_save(j->lora, path, values[0]);
         at_free(path);
     }
-    return ok && save_held_out(j, dir);
+    return ok && save_held_out(j, dir, values[0]);
 }
 
 static bool allocate(struct dpo_job *j)

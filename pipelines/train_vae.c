@@ -76,7 +76,7 @@ static bool measure_scale(struct vae_job *j, float *scale)
     float *moments = at_calloc((size_t)j->p->batch * 2 * j->latent, sizeof(float));
     float *z = at_calloc(j->latent, sizeof(float));
     double sum = 0, squares = 0, n = 0;
-    bool ok = moments && z;
+    bool ok = (moments && z) || at_fail_memory(j->log, (size_t)j->p->batch * 2 * j->latent * sizeof(float));
     j->m->vae.scaling_factor = 1;
     for (uint64_t first = 0; ok && first < 1024; first += (uint64_t)j->p->batch) {
         for (int i = 0; ok && i < j->p->batch; i++)
@@ -93,6 +93,9 @@ static bool measure_scale(struct vae_job *j, float *scale)
         }
     }
     *scale = ok ? (float)(1 / sqrt(squares / n - sum / n * (sum / n))) : 0;
+    if (ok && !(isfinite(*scale) && *scale > 0))
+        ok = at_fail(j->log, AT_ERROR_FAILED, "the autoencoder's latents have no deviation to scale by; lower the "
+                     "learning rate or look at the pictures");
     at_free(moments);
     at_free(z);
     return ok;
@@ -115,6 +118,8 @@ static bool save(void *priv, const char *dir, float *const *values)
 static bool open_job(struct vae_job *j, struct at_device *dev)
 {
     const struct at_train_vae_params *p = j->p;
+    if (p->batch < 1)
+        return at_fail(j->log, AT_ERROR_USAGE, "batch %d: must be 1 or more pictures", p->batch);
     struct at_model_params mp = {.path = p->config, .parts = AT_PART_VAE, .trainable = AT_PART_VAE,
                                  .replicas = at_spread_replicas(dev, p->batch), .untrained = true,
                                  .seed = p->train.seed};

@@ -2,10 +2,10 @@
 // Training runs with the tiny model: how they begin, stop, go on and fail.
 #include "tests/pipeline/tiny.h"
 
+#include "core/io/image.h"
+#include "core/io/safetensors.h"
 #include "pipelines/checkpoint.h"
-
-#include <signal.h>
-#include <sys/wait.h>
+#include "pipelines/model_folder.h"
 
 static struct capture capture;
 static struct at_device *dev;
@@ -127,83 +127,255 @@ static void a_cache_changes_nothing(void)
     AT_CHECK_NEAR(tiny_metric(b.train.run, 2, "policy_win"), tiny_metric(a.train.run, 2, "policy_win"), 1e-5);
 }
 
-static void bad_pairs_are_named(void)
+// Winner and loser share noise, timestep, caption and mirroring: pictures that differ by a shade of one pixel have all but
+// the same error.
+static void a_pair_shares_its_draws(void)
 {
-    const char *path = scratch_path("bad.jsonl");
-    const char *text = "{\"prompt\": \"x\", \"win\": \"nowhere.png\", \"lose\": \"nothing.png\"}\n";
-    AT_CHECK(at_file_replace(NULL, path, text, strlen(text)));
+    struct at_image image = {0};
+    AT_CHECK(at_image_read(&capture.log, tiny_path("pictures/red-ball-poor.png"), 3, &image));
+    AT_CHECK(at_png_write(&capture.log, scratch_path("one.png"), &image, NULL, 0));
+    image.pixels[100] ^= 1;
+    AT_CHECK(at_png_write(&capture.log, scratch_path("other.png"), &image, NULL, 0));
+    at_image_finish(&image);
+    const char *text = "{\"prompt\": \"a red ball\", \"win\": \"one.png\", \"lose\": \"other.png\"}\n";
+    AT_CHECK(at_file_replace(NULL, scratch_path("twins.jsonl"), text, strlen(text)));
+    char pairs[256];
+    snprintf(pairs, sizeof(pairs), "%s", scratch_path("twins.jsonl"));
+    struct at_train_dpo_params p = tiny_dpo(scratch_path("twins"), 12);
+    p.pairs = pairs;
+    p.batch = 1;
+    p.sample_posterior = false; // its noise is each picture's own
+    p.caption_dropout = 0.5;
+    AT_CHECK(run_dpo(&p));
+    double least = INFINITY, most = 0;
+    for (int i = 1; i <= 12; i++) {
+        double win = tiny_metric(p.train.run, i, "policy_win"), lose = tiny_metric(p.train.run, i, "policy_lose");
+        AT_CHECK_NEAR(lose / win, 1, 1e-3);
+        least = fmin(least, win);
+        most = fmax(most, win);
+    }
+    AT_CHECK(most / least > 1.05); // the draws themselves differ from step to step
+}
+
+static void metrics_are_as_many_as_steps(void)
+{
+    struct at_train_dpo_params p = tiny_dpo(scratch_path("kept"), 5);
+    p.train.save_every = 1;
+    p.train.keep = 2;
+    p.held_out = 0.5;
+    p.train.optimizer.ema = 0.5;
+    AT_CHECK(run_dpo(&p));
+    AT_CHECK(!isnan(tiny_metric(p.train.run, 5, "loss")) && isnan(tiny_metric(p.train.run, 6, "loss")));
+    AT_CHECK(!at_dir_exists(scratch_path("kept/checkpoint-000003")));
+    AT_CHECK(at_dir_exists(scratch_path("kept/checkpoint-000004")));
+    AT_CHECK(at_file_exists(scratch_path("kept/checkpoint-000005/pytorch_lora_weights.safetensors")));
+}
+
+static double held_out_margin(const char *run)
+{
+    char path[512];
+    double margin = NAN;
+    snprintf(path, sizeof(path), "%s/held_out.json", run);
+    struct at_json_doc *doc = at_json_load(NULL, path);
+    if (!doc || !at_json_num(at_json_root(doc), "margin", NAN, &margin))
+        margin = NAN;
+    at_json_destroy(&doc);
+    return margin;
+}
+
+// held_out.json speaks of the weights in the folder. An average that hardly moves is the reference: no margin.
+static void held_out_measures_what_is_saved(void)
+{
+    struct at_train_dpo_params a = tiny_dpo(scratch_path("live"), 4), b = tiny_dpo(scratch_path("average"), 4);
+    a.held_out = b.held_out = 0.5;
+    a.train.lr = b.train.lr = 1e-2;
+    b.train.optimizer.ema = 0.999999;
+    AT_CHECK(run_dpo(&a) && run_dpo(&b));
+    AT_CHECK(fabs(held_out_margin(a.train.run)) > 1e-2);
+    AT_CHECK_NEAR(held_out_margin(b.train.run), 0, 1e-3);
+    AT_CHECK(tiny_same_metrics(a.train.run, b.train.run)); // measuring changed nothing
+}
+
+static void threads_do_not_matter(void)
+{
+    struct at_train_dpo_params a = tiny_dpo(scratch_path("two"), 3), b = tiny_dpo(scratch_path("alone"), 3);
+    AT_CHECK(run_dpo(&a));
+    struct at_device *two = dev;
+    dev = tiny_device(&capture.log, 1);
+    AT_CHECK(run_dpo(&b));
+    at_device_close(&dev);
+    dev = two;
+    AT_CHECK_NEAR(tiny_metric(a.train.run, 3, "policy_win"), tiny_metric(b.train.run, 3, "policy_win"), 1e-5);
+    AT_CHECK_NEAR(tiny_metric(a.train.run, 3, "loss"), tiny_metric(b.train.run, 3, "loss"), 1e-3);
+}
+
+// --- bad input --------------------------------------------------------------------------------------------------------
+
+// All messages of the last run, one after the other.
+static char said[4096];
+
+static void listen(void *priv, enum at_level level, const char *text)
+{
+    (void)priv;
+    (void)level;
+    size_t used = strlen(said);
+    snprintf(said + used, sizeof(said) - used, "%s\n", text);
+}
+
+static enum at_error run_listening(const struct at_train_dpo_params *p)
+{
+    struct at_log log = {.level = AT_LEVEL_WARN, .write = listen};
+    said[0] = 0;
+    return at_train_dpo(dev, p, &log) ? AT_ERROR_NONE : log.error;
+}
+
+static void says(const char *part)
+{
+    if (!AT_CHECK(strstr(said, part) != NULL))
+        printf("\"%s\" is not in: %s", part, said);
+}
+
+static void pairs_are_named_by_line(void)
+{
+    struct at_image small = {0};
+    AT_CHECK(at_image_init(&capture.log, &small, 16, 32, 3) &&
+             at_png_write(&capture.log, scratch_path("small.png"), &small, NULL, 0));
+    at_image_finish(&small);
+    const char *good = tiny_path("pictures/red-ball-good.png"), *poor = tiny_path("pictures/red-ball-poor.png");
+    char text[4096];
+    snprintf(text, sizeof(text),
+             "{\"prompt\": \"a\", \"win\": \"%s\", \"lose\": \"%s\"}\n"
+             "{\"prompt\": \"a\", \"win\": \"%s\", \"lose\": \"nowhere.png\"}\n"
+             "{\"prompt\": \"a\", \"win\": \"small.png\", \"lose\": \"%s\"}\n"
+             "{\"prompt\": \"a\", \"win\": \"%s\", \"lose\": \"copy.png\"}\n",
+             good, poor, good, poor, good);
+    struct at_image copy = {0};
+    AT_CHECK(at_image_read(&capture.log, good, 3, &copy) &&
+             at_png_write(&capture.log, scratch_path("copy.png"), &copy, NULL, 0));
+    at_image_finish(&copy);
+    AT_CHECK(at_file_replace(NULL, scratch_path("bad.jsonl"), text, strlen(text)));
+    char pairs[256];
+    snprintf(pairs, sizeof(pairs), "%s", scratch_path("bad.jsonl"));
     struct at_train_dpo_params p = tiny_dpo(scratch_path("bad"), 1);
-    p.pairs = path;
-    AT_CHECK(!run_dpo(&p));
-    AT_CHECK_INT(capture.log.error, AT_ERROR_INPUT);
+    p.pairs = pairs;
+    AT_CHECK_INT(run_listening(&p), AT_ERROR_INPUT);
+    says("bad.jsonl:2");
+    says("nowhere.png");
+    says("bad.jsonl:3");
+    says("same size");
+    says("bad.jsonl:4");
+    says("the same picture");
+    AT_CHECK(strstr(said, "bad.jsonl:1:") == NULL);
     AT_CHECK(!at_dir_exists(p.train.run));
 }
 
-// A run that saves at every step is killed at some moment; what is left must load.
-static void a_killed_run_goes_on(void)
+// A copy of the tiny model in the scratch folder.
+static const char *model_copy(const char *name)
 {
-    struct at_train_dpo_params p = tiny_dpo(scratch_path("killed"), 400);
-    p.train.save_every = 1;
-    p.train.keep = 2;
-    for (int round = 0; round < 4; round++) {
-        int64_t before = at_checkpoint_newest(p.train.run, NULL);
-        p.train.resume = before >= 0;
-        fflush(stdout);
-        pid_t child = fork();
-        if (child == 0) {
-            // A team of OpenMP threads does not survive a fork: a program of its own.
-            execl("/proc/self/exe", "train", "--killed", p.train.run, p.train.resume ? "1" : "0", (char *)NULL);
-            _exit(127);
-        }
-        // Once it has saved something new, at a moment that differs from round to round.
-        for (int wait = 0; wait < 3000 && at_checkpoint_newest(p.train.run, NULL) <= before; wait++)
-            usleep(10000);
-        usleep(13000 * (unsigned)round);
-        kill(child, SIGKILL);
-        waitpid(child, NULL, 0);
+    struct at_model *m = at_model_open(dev, &(struct at_model_params){.path = tiny_path("model")}, &capture.log);
+    const char *dir = scratch_path(name);
+    struct at_model_folder how = {.dtype = AT_ST_F32};
+    AT_CHECK(m && at_model_folder_save(m, dir, &how));
+    at_model_destroy(&m);
+    return dir;
+}
+
+static void weights_that_are_not_numbers_are_named(void)
+{
+    char path[512];
+    size_t size;
+    const char *dir = model_copy("nan");
+    snprintf(path, sizeof(path), "%s/unet/diffusion_pytorch_model.safetensors", dir);
+    struct at_safetensors *file = at_safetensors_open(&capture.log, path);
+    const struct at_st_tensor *t = file ? at_safetensors_find(file, "mid_block.resnets.0.conv1.weight") : NULL;
+    char *text = tiny_text(path, &size);
+    if (AT_CHECK(t && text && t->dtype == AT_ST_F16)) {
+        char *at = memmem(text, size, t->data, (size_t)t->bytes);
+        AT_CHECK(at != NULL);
+        memcpy(at + 6, "\x00\x7e", 2);
+        at_safetensors_destroy(&file);
+        AT_CHECK(at_file_replace(NULL, path, text, size));
+        struct at_train_dpo_params p = tiny_dpo(scratch_path("nanrun"), 1);
+        p.model = dir;
+        AT_CHECK_INT(run_listening(&p), AT_ERROR_INPUT);
+        says("mid_block.resnets.0.conv1.weight");
+        says("unet/diffusion_pytorch_model.safetensors");
     }
-    int64_t newest = at_checkpoint_newest(p.train.run, NULL);
-    AT_CHECK(newest > 0);
-    p.train.resume = true;
-    p.train.steps = newest + 1;
+    at_free(text);
+    at_safetensors_destroy(&file);
+}
+
+static void bad_settings_are_refused(void)
+{
+    struct at_train_dpo_params p = tiny_dpo(scratch_path("settings"), 1);
+    p.batch = 0;
+    AT_CHECK_INT(run_listening(&p), AT_ERROR_USAGE);
+    says("batch 0");
+    p = tiny_dpo(scratch_path("settings"), 1);
+    p.size = 33;
+    AT_CHECK_INT(run_listening(&p), AT_ERROR_USAGE);
+    says("size 33");
+    p = tiny_dpo(scratch_path("settings"), 1);
+    p.held_out = 0.999999;
+    AT_CHECK_INT(run_listening(&p), AT_ERROR_INPUT);
+    says("hold out fewer");
+    static const char *const nothing[] = {"no_such_layer", NULL};
+    p = tiny_dpo(scratch_path("settings"), 1);
+    p.lora.targets = nothing;
+    AT_CHECK_INT(run_listening(&p), AT_ERROR_USAGE);
+    says("no_such_layer");
+    AT_CHECK(!at_dir_exists(p.train.run));
+}
+
+static void broken_checkpoints_are_named(void)
+{
+    struct at_train_dpo_params p = tiny_dpo(scratch_path("broken"), 1);
+    char path[512];
+    size_t size;
     AT_CHECK(run_dpo(&p));
+    p.train.resume = true;
+    p.train.steps = 2;
+    p.lora.rank = 4; // another shape than the checkpoint's
+    AT_CHECK_INT(run_listening(&p), AT_ERROR_INPUT);
+    says("\"lora\" had other names or shapes");
+    p.lora.rank = 2;
+    p.train.lr = 2e-3;
+    AT_CHECK_INT(run_listening(&p), AT_ERROR_NONE);
+    says("learning rate was 0.001");
+    snprintf(path, sizeof(path), "%s/checkpoint-000002/state.safetensors", p.train.run);
+    char *text = tiny_text(path, &size);
+    AT_CHECK(text && at_file_replace(NULL, path, text, size / 2));
+    at_free(text);
+    p.train.steps = 3;
+    AT_CHECK_INT(run_listening(&p), AT_ERROR_INPUT);
+    says("checkpoint-000002/state.safetensors");
+    AT_CHECK(!isnan(tiny_metric(p.train.run, 2, "loss"))); // what was there stays
 }
 
-static void every_allocation_may_fail(void)
+static void edited_settings_are_reported(void)
 {
-    int failures = 0;
-    for (size_t n = 1; n < 200000; n += n / 8 + 1) {
-        struct at_train_dpo_params p = tiny_dpo(scratch_path("faults"), 1);
-        at_alloc_fail_at(n, false);
-        bool ok = run_dpo(&p);
-        bool happened = at_alloc_failed();
-        at_alloc_fail_at(0, false);
-        AT_CHECK(at_path_remove(NULL, p.train.run));
-        if (!happened) {
-            AT_CHECK(ok);
-            break;
-        }
-        AT_CHECK(ok || capture.log.error != AT_ERROR_NONE);
-        failures += !ok;
-    }
-    AT_CHECK(failures > 10);
+    struct at_train_dpo_params p = tiny_dpo(scratch_path("edited"), 1);
+    struct at_json_doc *doc = at_json_create(&capture.log, false);
+    at_json_put_num(at_json_root(doc), "caption_dropout", 0.3);
+    at_json_put_str(at_json_root(doc), "model", "tiny");
+    p.train.config = at_json_root(doc);
+    AT_CHECK(run_dpo(&p));
+    at_json_destroy(&doc);
+    doc = at_json_create(&capture.log, false);
+    at_json_put_num(at_json_root(doc), "caption_dropout", 0.1);
+    at_json_put_str(at_json_root(doc), "model", "tiny");
+    p.train.config = at_json_root(doc);
+    p.train.resume = true;
+    p.train.steps = 2;
+    AT_CHECK_INT(run_listening(&p), AT_ERROR_NONE);
+    says("\"caption_dropout\" was [0.3] when the run began and is now [0.1]");
+    AT_CHECK(strstr(said, "\"model\"") == NULL);
+    at_json_destroy(&doc);
 }
 
-// The child of a_killed_run_goes_on.
-static int killed_child(const char *run, bool resume)
-{
-    struct at_train_dpo_params p = tiny_dpo(run, 400);
-    p.train.save_every = 1;
-    p.train.keep = 2;
-    p.train.resume = resume;
-    return run_dpo(&p) ? 0 : 1;
-}
-
-int main(int argc, char **argv)
+int main(void)
 {
     dev = tiny_device(capture_start(&capture), 2);
-    if (argc == 4 && strcmp(argv[1], "--killed") == 0)
-        return killed_child(argv[2], atoi(argv[3]) != 0);
     scratch_make();
     AT_RUN(begins_at_ln_2);
     AT_RUN(resumes_an_adapter);
@@ -213,10 +385,16 @@ int main(int argc, char **argv)
     AT_RUN(a_coin_is_another_label);
     AT_RUN(accumulated_batches_are_one_batch);
     AT_RUN(a_cache_changes_nothing);
-    AT_RUN(bad_pairs_are_named);
-    AT_RUN(a_killed_run_goes_on);
-    AT_RUN(every_allocation_may_fail);
-    AT_CHECK(at_path_remove(NULL, scratch));
+    AT_RUN(a_pair_shares_its_draws);
+    AT_RUN(metrics_are_as_many_as_steps);
+    AT_RUN(held_out_measures_what_is_saved);
+    AT_RUN(threads_do_not_matter);
+    AT_RUN(pairs_are_named_by_line);
+    AT_RUN(weights_that_are_not_numbers_are_named);
+    AT_RUN(bad_settings_are_refused);
+    AT_RUN(broken_checkpoints_are_named);
+    AT_RUN(edited_settings_are_reported);
+    scratch_remove();
     at_device_close(&dev);
     return at_test_end();
 }
