@@ -204,8 +204,10 @@ struct at_model *at_model_open(struct at_device *dev, const struct at_model_para
     for (int i = 0; ok && i < 3; i++)
         if (parts & list[i].bit)
             ok = open_weights(m, &list[i], p);
-    if (!ok)
+    if (!ok) {
+        at_fail_unsaid(log);
         at_model_destroy(&m);
+    }
     return m;
 }
 

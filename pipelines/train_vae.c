@@ -78,7 +78,10 @@ static bool measure_scale(struct vae_job *j, float *scale)
     double sum = 0, squares = 0, n = 0;
     bool ok = (moments && z) || at_fail_memory(j->log, (size_t)j->p->batch * 2 * j->latent * sizeof(float));
     j->m->vae.scaling_factor = 1;
-    for (uint64_t first = 0; ok && first < 1024; first += (uint64_t)j->p->batch) {
+    // Files are the same at every draw: once through them is enough.
+    uint64_t files = j->p->data.imagefolder ? (uint64_t)at_pictures_count(j->pictures) : 1024;
+    uint64_t end = files < 1024 ? files : 1024;
+    for (uint64_t first = 0; ok && first < end; first += (uint64_t)j->p->batch) {
         for (int i = 0; ok && i < j->p->batch; i++)
             ok = at_pictures_draw(j->pictures, first + (uint64_t)i, j->images + (size_t)i * j->pixels);
         ok = ok && at_model_encode(j->m, j->images, j->p->batch, size, size, moments);

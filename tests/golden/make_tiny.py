@@ -126,7 +126,7 @@ def save_pairs(root):
 
 
 def check(folder):
-    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     images = pipe(PROMPTS, num_inference_steps=4, output_type="pt").images
     assert torch.isfinite(images).all()

@@ -258,7 +258,7 @@ static void adamw_takes_the_steps_of_pytorch(void)
     struct at_exec *exec = at_exec_create(dev, g);
     AT_CHECK(exec);
     for (int step = 1; exec && step <= 3; step++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof(name), "w%d", step);
         if (AT_CHECK(adamw_step(exec, grad, scalars, step) && at_store_read(w, 0, y, WEIGHTS)))
             near(name, y, tensor("adamw", name), 1e-6);
