@@ -90,8 +90,8 @@ extern const struct at_emoji_view at_emoji_truth;
 AT_NODISCARD bool at_emoji_draw(struct at_log *log, const struct at_emoji *item, const struct at_emoji_view *view,
                                 int size, float *rgb);
 
-// The view that sample `index` has: scale U(.74, 1), shifted a little but never cut, saturation half the time below 1
-// (down to .35) and half above (up to 1.6), on white 7 times of 10, else on a light tint.
+// The view that sample `index` has: scale U(.8, 1), shifted a little but never cut, half the time pale (saturation
+// U(.25, .55)) and half the time vivid (U(1, 1.4)), on white 3 times of 4, else on a light tint.
 struct at_emoji_view at_emoji_view(uint64_t seed, uint64_t index);
 
 // Sample `index` of the endless data set `seed`: picture into rgb (size, size, 3) in [0,1], view into *view unless

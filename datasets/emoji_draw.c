@@ -121,17 +121,17 @@ struct at_emoji_view at_emoji_view(uint64_t seed, uint64_t index)
     uint32_t r[2][4]; // eight draws
     at_philox(seed, AT_STREAM_MAKE, 2 * index, r[0]);
     at_philox(seed, AT_STREAM_MAKE, 2 * index + 1, r[1]);
-    struct at_emoji_view v = {.scale = 0.74 + 0.26 * unit(r[0][0]), .background = {1, 1, 1}};
+    struct at_emoji_view v = {.scale = 0.8 + 0.2 * unit(r[0][0]), .background = {1, 1, 1}};
     double slack = (1 - v.scale) / 2; // how far it may move and still be whole
-    slack = slack < 1.0 / 16 ? slack : 1.0 / 16;
+    slack = slack < 1.0 / 32 ? slack : 1.0 / 32;
     v.dx = slack * (2 * unit(r[0][1]) - 1);
     v.dy = slack * (2 * unit(r[0][2]) - 1);
     double u = 2 * unit(r[0][3]) - 1;
-    v.saturation = u < 0 ? 1 + 0.65 * u : 1 + 0.6 * u;
-    if (unit(r[1][0]) < 0.3) { // a tint: each channel between .80 and 1, the brightest exactly 1
+    v.saturation = u < 0 ? 0.55 + 0.3 * u : 1 + 0.4 * u;
+    if (unit(r[1][0]) < 0.25) { // a tint: each channel between .86 and 1, the brightest exactly 1
         double channel[3], top = 0;
         for (int c = 0; c < 3; c++) {
-            channel[c] = 0.8 + 0.2 * unit(r[1][1 + c]);
+            channel[c] = 0.86 + 0.14 * unit(r[1][1 + c]);
             top = channel[c] > top ? channel[c] : top;
         }
         for (int c = 0; c < 3; c++)

@@ -19,11 +19,12 @@ struct at_train_vae_params {
 };
 AT_NODISCARD bool at_train_vae(struct at_device *dev, const struct at_train_vae_params *params, struct at_log *log);
 
-// A denoiser and text encoder from random weights, on latents of a trained autoencoder. Plain denoising loss in the
-// schedule's prediction type, uniform timesteps.
+// A denoiser and text encoder, on latents of a trained autoencoder. Plain denoising loss in the schedule's prediction
+// type, uniform timesteps.
 struct at_train_base_params {
     struct at_train_params train;
     const char *model; // folder with configs, tokenizer and a trained autoencoder
+    bool pretrained;   // begin with the model's weights instead of random ones
     struct at_picture_source data;
     int views;         // latents cached a picture; 0: 48
     int batch;

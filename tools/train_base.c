@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// attune train base: a denoiser and its text encoder from scratch.
+// attune train base: a denoiser and its text encoder, all weights.
 #include "tools/train_command.h"
 #include "tools/train_options.h"
 
@@ -12,7 +12,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
 {
     static const struct at_usage usage = {
         .name = "attune train base",
-        .summary = "a denoiser and its text encoder from random weights, on a trained autoencoder",
+        .summary = "a denoiser and its text encoder, on a trained autoencoder",
         .synopsis = "-m MODEL -o RUN [-d FOLDER] [options]",
         .about = "MODEL holds the configs, the tokenizer and the trained autoencoder (the result of attune train vae). "
                  "The last part of the decay brings most of the gain: choose --steps first, and run to the end.",
@@ -36,6 +36,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         {"model", 'm', AT_OPTION_TEXT, &p.model, "DIR", "folder with configs, tokenizer and a trained autoencoder",
          .required = true},
         {"batch", 'b', AT_OPTION_INT, &p.batch, "N", "pictures a batch", .min = 1, .max = 4096},
+        {"pretrained", 0, AT_OPTION_FLAG, &p.pretrained, NULL, "begin with MODEL's weights instead of random ones"},
         {"views", 0, AT_OPTION_INT, &p.views, "N", "latents kept a picture", .min = 1, .max = 100000},
         {"caption-dropout", 0, AT_OPTION_REAL, &p.caption_dropout, "X", "share of captions replaced by nothing",
          .min = 0, .max = 1},
@@ -51,4 +52,4 @@ static bool run(struct at_cli *cli, int argc, char **argv)
     return at_train_run(&job, o, argc, argv);
 }
 
-const struct at_command at_command_train_base = {"base", "a denoiser and text encoder from scratch", run};
+const struct at_command at_command_train_base = {"base", "a denoiser and text encoder, all weights", run};
