@@ -41,6 +41,7 @@ static struct at_train_dpo_params settings(struct at_demo_run *run, const char *
     return (struct at_train_dpo_params){
         .train = {.run = folder,
                   .steps = p->steps,
+                  .batch = p->batch,
                   .lr = p->lr,
                   .schedule = {.kind = AT_LR_CONSTANT_WITH_WARMUP, .warmup = p->steps < 20 ? p->steps / 2 : 10},
                   .optimizer = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .clip = 1},
@@ -53,7 +54,6 @@ static struct at_train_dpo_params settings(struct at_demo_run *run, const char *
         .coin = coin,
         .lora = {.targets = targets, .rank = p->rank, .seed = p->seed},
         .objective = {.method = AT_OBJECTIVE_DPO, .beta = p->beta},
-        .batch = p->batch,
         .held_out = p->held_out,
     };
 }

@@ -2,6 +2,7 @@
 #include "pipelines/model.h"
 
 #include "core/base/alloc.h"
+#include "core/graph/dry.h"
 #include "core/io/file.h"
 #include "core/io/json.h"
 #include "pipelines/stages.h"
@@ -141,7 +142,7 @@ struct part {
 
 static bool open_weights(struct at_model *m, const struct part *part, const struct at_model_params *p)
 {
-    bool fresh = p->untrained && (!p->fresh || p->fresh & part->bit);
+    bool fresh = at_is_dry(m->dev) || (p->untrained && (!p->fresh || p->fresh & part->bit));
     struct at_safetensors *file = NULL;
     if (!fresh) {
         char *dir = at_path_join(m->path, part->dir);
@@ -156,7 +157,7 @@ static bool open_weights(struct at_model *m, const struct part *part, const stru
     int replicas = p->trainable & part->bit ? p->replicas > 0 ? p->replicas : 1 : 0;
     bool ok = (*part->params = at_params_create(m->log)) && declare(m, part->bit) &&
               at_params_allocate(*part->params, m->dev, replicas);
-    if (ok)
+    if (ok && !at_is_dry(m->dev))
         ok = fresh ? at_params_init(*part->params, p->seed + part->bit)
                    : at_params_load(*part->params, file, "", ignored);
     at_safetensors_destroy(&file);
@@ -225,6 +226,17 @@ void at_model_destroy(struct at_model **model)
     at_free(m->path);
     at_free(m);
     *model = NULL;
+}
+
+void at_model_drop(struct at_model *m, unsigned parts)
+{
+    at_model_stages_drop(m->stages, parts);
+    if (parts & AT_PART_TEXT)
+        at_params_destroy(&m->text_params);
+    if (parts & AT_PART_UNET)
+        at_params_destroy(&m->unet_params);
+    if (parts & AT_PART_VAE)
+        at_params_destroy(&m->vae_params);
 }
 
 int at_model_tokens(const struct at_model *m)

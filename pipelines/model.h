@@ -49,6 +49,8 @@ char *at_model_embedded_path(struct at_log *log);
 
 struct at_model *at_model_open(struct at_device *dev, const struct at_model_params *params, struct at_log *log);
 void at_model_destroy(struct at_model **model);
+// Frees weights and compiled graphs of parts that are not needed any more; their configs stay.
+void at_model_drop(struct at_model *m, unsigned parts);
 
 // Tokens a prompt is padded to: L.
 int at_model_tokens(const struct at_model *m);

@@ -3,6 +3,7 @@
 
 #include "core/base/alloc.h"
 #include "core/base/rng.h"
+#include "core/graph/dry.h"
 #include "pipelines/latent_cache.h"
 
 #include <string.h>
@@ -107,19 +108,21 @@ static bool load_pair(struct builder *b, size_t i, float *images)
 
 static bool encode_pairs(struct builder *b)
 {
-    enum { CHUNK = 8 }; // pairs at once
     struct at_pair_set *s = b->s;
+    size_t chunk = b->p->chunk > 0 ? (size_t)b->p->chunk : 8;
     size_t pixels = (size_t)b->p->size * (size_t)b->p->size * 3, sides = (size_t)s->sides;
-    float *images = at_calloc(CHUNK * sides * pixels, sizeof(float));
-    s->moments = at_calloc(((size_t)s->count + CHUNK) * sides * 2 * s->latent, sizeof(float));
+    float *images = at_calloc(chunk * sides * pixels, sizeof(float));
+    s->moments = at_calloc(((size_t)s->count + chunk) * sides * 2 * s->latent, sizeof(float));
     bool ok = images && s->moments;
     if (!ok)
         at_fail_memory(b->m->log, (size_t)s->count * sides * 2 * s->latent * sizeof(float));
-    for (size_t first = 0; ok && first < (size_t)s->count; first += CHUNK) {
-        size_t n = (size_t)s->count - first < CHUNK ? (size_t)s->count - first : CHUNK;
+    bool dry = at_is_dry(b->m->dev); // then any pictures do
+    size_t end = dry ? 1 : (size_t)s->count;
+    for (size_t first = 0; ok && first < end; first += chunk) {
+        size_t n = dry ? 0 : (size_t)s->count - first < chunk ? (size_t)s->count - first : chunk;
         for (size_t i = 0; ok && i < n; i++)
             ok = load_pair(b, first + i, images + i * sides * pixels);
-        ok = ok && at_latent_cache_encode(b->cache, b->m, images, (int)(CHUNK * sides), b->p->size,
+        ok = ok && at_latent_cache_encode(b->cache, b->m, images, (int)(chunk * sides), b->p->size,
                                           s->moments + first * sides * 2 * s->latent);
     }
     at_free(images);
@@ -137,9 +140,10 @@ struct at_pair_set *at_pair_set_open(struct at_model *m, const struct at_pair_se
     b.s->pixels = side * side;
     b.s->latent = (size_t)b.s->pixels * (size_t)m->vae.latent_channels;
     b.s->sides = p->flip ? 4 : 2;
-    bool ok = at_pairs_read(m->log, p->path, &(struct at_pairs_params){0}, &b.pairs);
+    bool dry = at_is_dry(m->dev);
+    bool ok = at_pairs_read(m->log, p->path, &(struct at_pairs_params){.skip_images = dry}, &b.pairs);
     b.s->count = (int64_t)b.pairs.count;
-    ok = ok && order_pairs(&b) && embed_prompts(&b) && (b.cache = at_latent_cache_open(m, p->cache)) &&
+    ok = ok && order_pairs(&b) && embed_prompts(&b) && (b.cache = at_latent_cache_open(m, dry ? NULL : p->cache)) &&
          encode_pairs(&b);
     if (ok && b.pairs.ties)
         at_info(m->log, "%s: %zu ties were left out", p->path, b.pairs.ties);

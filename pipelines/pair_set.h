@@ -14,6 +14,7 @@ struct at_pair_set_params {
     double held_out;   // share of the prompts that is kept apart
     uint64_t seed;
     const char *cache; // folder of encoded pictures, by content; NULL: none
+    int chunk;         // pairs encoded at once; 0: 8
 };
 
 struct at_pair_set {

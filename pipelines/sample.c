@@ -4,7 +4,9 @@
 #include "core/base/alloc.h"
 #include "core/base/rng.h"
 #include "core/diffusion/ddim.h"
+#include "core/graph/dry.h"
 #include "pipelines/denoiser.h"
+#include "pipelines/stages.h"
 
 #include <math.h>
 #include <string.h>
@@ -159,6 +161,56 @@ static bool check_params(const struct at_model *m, const struct at_sample_params
     return true;
 }
 
+// What a batch of `size` images takes on the device beside what is allocated there; 0 if it cannot be.
+static size_t batch_bytes(const struct at_model *m, const struct at_sample_params *p, int size)
+{
+    struct at_log quiet = {.level = AT_LEVEL_ERROR, .write = at_log_drop};
+    struct at_device *dry = at_dry_open(m->dev, &quiet);
+    struct at_model copy = *m;
+    struct at_sample_params one = *p;
+    int width, height;
+    bool ok = dry && at_sample_size(m, p, &width, &height);
+    size_t bytes = 0;
+    if (ok) {
+        dry->memory = 0;
+        copy.dev = dry;
+        copy.log = &quiet;
+        one.batch = one.count = size;
+        one.steps = 1;
+        one.memory_limit = 0;
+        one.progress = NULL;
+        float *pixels = at_calloc((size_t)size * (size_t)width * (size_t)height * 3, sizeof(float));
+        ok = pixels && (copy.stages = at_model_stages_create(&quiet)) && at_sample(&copy, &one, pixels, NULL);
+        bytes = ok ? dry->peak : 0;
+        at_model_stages_destroy(&copy.stages);
+        at_free(pixels);
+    }
+    at_device_close(&dry);
+    return bytes;
+}
+
+// Halves the batch until it fits into memory.
+static bool fit_batch(struct batch *b)
+{
+    const struct at_device *dev = b->m->dev;
+    size_t limit = b->p->memory_limit ? b->p->memory_limit : dev->memory, bytes = 0;
+    if (!limit)
+        return true;
+    for (;; b->size /= 2) {
+        bytes = batch_bytes(b->m, b->p, b->size);
+        if (bytes && dev->allocated + bytes <= limit)
+            return true;
+        if (b->size == 1)
+            break;
+    }
+    if (!bytes)
+        return true; // it fails for another reason, which the real run says
+    return at_fail(b->m->log, AT_ERROR_DEVICE, "one picture needs %.1f MiB, %.1f of them for weights, but the limit is "
+                   "%.1f MiB; raise --memory-limit, or lower --width and --height",
+                   (double)(dev->allocated + bytes) / (1 << 20), (double)dev->allocated / (1 << 20),
+                   (double)limit / (1 << 20));
+}
+
 bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out, float *latents)
 {
     int width, height, steps = p->steps > 0 ? p->steps : 25, factor = at_vae_factor(&m->vae);
@@ -170,6 +222,8 @@ bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out,
     b.size = p->batch > 0 ? p->batch : (int)(16 * 64 * 64 / ((int64_t)b.h * b.w));
     b.size = b.size < 1 ? 1 : b.size > 32 && p->batch <= 0 ? 32 : b.size;
     b.size = b.size < p->count ? b.size : p->count;
+    if (!fit_batch(&b))
+        return false;
     b.latent = (size_t)b.h * (size_t)b.w * (size_t)m->unet.in_channels;
     b.text_row = (size_t)at_model_tokens(m) * (size_t)m->clip.width;
     b.total = (p->count + b.size - 1) / b.size * steps;

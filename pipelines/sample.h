@@ -21,6 +21,7 @@ struct at_sample_params {
     double eta;        // 0: deterministic DDIM
     int width, height; // in pixels; 0: the model's own size
     int batch;         // images at once; 0: chosen. Another batch rounds sums otherwise: 1e-5 of a picture, not bit-equal
+    size_t memory_limit; // bytes of the device, weights included, that `batch` is lowered to fit; 0: what the device has
     const float *init; // the initial noise (count,h,w,C), not scaled; NULL: from the seeds
     struct at_lora *const *loras;
     int lora_count;

@@ -24,13 +24,21 @@ struct at_model_stages *at_model_stages_create(struct at_log *log)
     return s;
 }
 
+void at_model_stages_drop(struct at_model_stages *s, unsigned parts)
+{
+    if (parts & AT_PART_TEXT)
+        at_spread_destroy(&s->text.spread);
+    if (parts & AT_PART_VAE) {
+        at_spread_destroy(&s->encode.spread);
+        at_spread_destroy(&s->decode.spread);
+    }
+}
+
 void at_model_stages_destroy(struct at_model_stages **stages)
 {
     if (!*stages)
         return;
-    at_spread_destroy(&(*stages)->text.spread);
-    at_spread_destroy(&(*stages)->encode.spread);
-    at_spread_destroy(&(*stages)->decode.spread);
+    at_model_stages_drop(*stages, AT_PART_TEXT | AT_PART_VAE);
     at_free(*stages);
     *stages = NULL;
 }

@@ -112,7 +112,7 @@ static bool run_step(struct loop *l, int64_t step)
     return write_metrics(l, step + 1, &m);
 }
 
-static bool run(struct loop *l, int64_t start)
+static bool run_all(struct loop *l, int64_t start)
 {
     const struct at_train_params *p = l->p;
     for (int64_t step = start; step < p->steps; step++) {
@@ -203,14 +203,79 @@ static bool save_config(const struct at_train_params *p, struct at_log *log)
     return ok;
 }
 
+// What a run takes, found on a dry device: one step, and what saving does.
+static bool try_step(struct loop *l, struct at_forecast *f)
+{
+    const struct at_train_method *m = l->method;
+    const struct at_device *dev = m->sets[0]->store->dev;
+    float *values[AT_OPTIMIZER_SETS];
+    struct at_metrics metrics = {0};
+    if (!(l->optimizer = at_optimizer_create(m->sets, m->set_count, &l->p->optimizer, l->log)))
+        return false;
+    *f = (struct at_forecast){.setup_flops = at_dry_flops(dev)};
+    int batches = l->p->accumulate > 0 ? l->p->accumulate : 1;
+    bool ok = true;
+    for (int micro = 0; ok && micro < batches; micro++)
+        ok = m->batch(m->priv, 0, micro, &metrics);
+    ok = ok && at_optimizer_step(l->optimizer, 1, 0, 1, NULL);
+    f->step_flops = at_dry_flops(dev) - f->setup_flops;
+    for (int s = 0; s < m->set_count; s++) {
+        values[s] = NULL;
+        f->checkpoint += (size_t)m->sets[s]->total * sizeof(float) * (l->p->optimizer.ema > 0 ? 4 : 3);
+    }
+    ok = ok && m->save(m->priv, NULL, values);
+    at_optimizer_destroy(&l->optimizer);
+    return ok;
+}
+
 bool at_train(const struct at_train_method *method, const struct at_train_params *params, struct at_log *log)
 {
     struct loop l = {.method = method, .p = params, .log = log};
     int64_t start;
-    bool ok = prepare(&l, &start) && save_config(params, log) && run(&l, start) &&
+    if (params->forecast)
+        return try_step(&l, params->forecast);
+    bool ok = prepare(&l, &start) && save_config(params, log) && run_all(&l, start) &&
               at_checkpoint_export(method, l.optimizer, params->run, log);
     if (l.metrics)
         fclose(l.metrics);
     at_optimizer_destroy(&l.optimizer);
     return ok;
+}
+
+struct fitting {
+    struct at_train_params *params; // within `all`
+    void *all;
+    bool (*run)(struct at_device *dev, const void *all, struct at_log *log);
+};
+
+static void cut_batch(struct at_train_params *p)
+{
+    int parts = p->fit.parts > 0 ? p->fit.parts : 1;
+    p->accumulate = (p->accumulate > 0 ? p->accumulate : 1) * parts;
+    p->batch /= parts;
+}
+
+static bool attempt(void *priv, struct at_device *dry, const struct at_fit *fit, struct at_log *log)
+{
+    struct fitting *f = priv;
+    struct at_train_params before = *f->params;
+    struct at_forecast forecast;
+    f->params->forecast = &forecast;
+    f->params->fit = *fit;
+    cut_batch(f->params);
+    bool ok = f->run(dry, f->all, log);
+    *f->params = before;
+    return ok;
+}
+
+bool at_train_fit(struct at_device *dev, struct at_train_params *p,
+                  bool (*run)(struct at_device *dev, const void *all, struct at_log *log), void *all,
+                  struct at_log *log)
+{
+    struct fitting f = {p, all, run};
+    struct at_fit_params params = {dev, p->memory_limit, p->batch, attempt, &f};
+    if (!at_fit_choose(&params, &p->fit, log))
+        return false;
+    cut_batch(p);
+    return true;
 }

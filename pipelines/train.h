@@ -10,10 +10,12 @@
 #include "core/io/json.h"
 #include "core/optim/lr.h"
 #include "core/optim/optimizer.h"
+#include "pipelines/fit.h"
 
 struct at_train_params {
     const char *run; // folder of the run
     int64_t steps;   // optimiser steps in all, resumed ones included
+    int batch;       // samples (pictures, pairs) that a step takes at once
     int accumulate;  // batches a step; 0: 1
     double lr;
     struct at_lr schedule; // `total` 0: steps
@@ -22,6 +24,10 @@ struct at_train_params {
     int64_t save_every; // steps between checkpoints; 0: only at the end
     int keep;           // last checkpoints kept; 0: all
     bool resume;        // go on from the newest checkpoint in `run`; it is an error if there is none
+    size_t memory_limit; // bytes on the device that the run must fit into; 0: what the device has
+    struct at_fit fit;   // how it does: set by the methods themselves
+    // Only try: on a dry device, one step, no file touched. NULL: the real run.
+    struct at_forecast *forecast;
     struct at_json config; // written to run.json; may be absent
     // Called after every step with a line for people; NULL: silent.
     void (*progress)(void *priv, int64_t step, int64_t steps, const char *line);
@@ -54,9 +60,15 @@ struct at_train_method {
     // alone. Metrics "loss" is expected.
     bool (*batch)(void *priv, int64_t step, int micro, struct at_metrics *metrics);
     // Writes into the folder what users load. values[s]: the weights of set s to write (the average, if there is one).
+    // dir NULL: does what needs the device, and writes nothing.
     bool (*save)(void *priv, const char *dir, float *const *values);
 };
 
+// Chooses how a job fits into memory (fit.h): sets params->fit, and cuts the batch. `run` runs the whole job of a method,
+// whose parameters `all` begin with `params`.
+AT_NODISCARD bool at_train_fit(struct at_device *dev, struct at_train_params *params,
+                               bool (*run)(struct at_device *dev, const void *all, struct at_log *log), void *all,
+                               struct at_log *log);
 // False with AT_ERROR_INTERRUPTED if it was stopped (a checkpoint is saved), else on failure; finished checkpoints stay.
 AT_NODISCARD bool at_train(const struct at_train_method *method, const struct at_train_params *params,
                            struct at_log *log);

@@ -73,7 +73,7 @@ static void fill_item(struct base_job *j, int i, int64_t n)
 static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *metrics)
 {
     struct base_job *j = priv;
-    int batch = j->p->batch, micros = j->p->train.accumulate > 0 ? j->p->train.accumulate : 1;
+    int batch = j->p->train.batch, micros = j->p->train.accumulate > 0 ? j->p->train.accumulate : 1;
     int64_t first = (step * micros + micro) * batch;
     for (int i = 0; i < batch; i++)
         fill_item(j, i, first + i);
@@ -91,6 +91,8 @@ static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *me
 static bool save(void *priv, const char *dir, float *const *values)
 {
     struct base_job *j = priv;
+    if (!dir)
+        return true;
     struct at_model_folder folder = {.parts = AT_PART_TEXT | AT_PART_UNET, .values = {values[0], values[1]},
                                      .dtype = AT_ST_F16};
     return at_model_folder_save(j->m, dir, &folder);
@@ -104,7 +106,8 @@ static bool cache_latents(struct base_job *j)
     size_t pixels = (size_t)size * (size_t)size * 3;
     float *images = at_calloc(CHUNK * pixels, sizeof(float));
     bool ok = images;
-    for (int64_t first = 0; ok && first < j->count; first += CHUNK) {
+    int64_t end = at_is_dry(j->m->dev) && j->count > CHUNK ? CHUNK : j->count;
+    for (int64_t first = 0; ok && first < end; first += CHUNK) {
         int n = j->count - first < CHUNK ? (int)(j->count - first) : CHUNK;
         for (int i = 0; ok && i < n; i++) {
             int64_t k = first + i;
@@ -119,7 +122,7 @@ static bool cache_latents(struct base_job *j)
 
 static bool allocate(struct base_job *j)
 {
-    size_t batch = (size_t)j->p->batch, n = (size_t)j->count, length = (size_t)j->length;
+    size_t batch = (size_t)j->p->train.batch, n = (size_t)j->count, length = (size_t)j->length;
     bool ok = (j->moments = at_calloc((n + 64) * 2 * j->latent, sizeof(float))) &&
               (j->tokens = at_calloc(n * length, sizeof(int32_t))) && (j->empty = at_calloc(length, sizeof(int32_t))) &&
               (j->order = at_calloc(n, sizeof(uint32_t))) && (j->x = at_calloc(batch * j->latent, sizeof(float))) &&
@@ -132,12 +135,12 @@ static bool allocate(struct base_job *j)
 static bool open_job(struct base_job *j, struct at_device *dev)
 {
     const struct at_train_base_params *p = j->p;
-    if (p->batch < 1)
-        return at_fail(j->log, AT_ERROR_USAGE, "batch %d: must be 1 or more pictures", p->batch);
+    if (p->train.batch < 1)
+        return at_fail(j->log, AT_ERROR_USAGE, "batch %d: must be 1 or more pictures", p->train.batch);
     if (!(p->caption_dropout >= 0 && p->caption_dropout <= 1))
         return at_fail(j->log, AT_ERROR_USAGE, "caption dropout %g: must be in 0 .. 1", p->caption_dropout);
     struct at_model_params mp = {.path = p->model, .trainable = AT_PART_TEXT | AT_PART_UNET,
-                                 .replicas = at_spread_replicas(dev, p->batch), .untrained = !p->pretrained,
+                                 .replicas = at_spread_replicas(dev, p->train.batch), .untrained = !p->pretrained,
                                  .fresh = AT_PART_TEXT | AT_PART_UNET, .seed = p->train.seed};
     if (!(j->m = at_model_open(dev, &mp, j->log)) || !(j->pictures = at_pictures_open(&p->data, j->log)))
         return false;
@@ -148,13 +151,15 @@ static bool open_job(struct base_job *j, struct at_device *dev)
     j->length = at_model_tokens(j->m);
     j->count = at_pictures_count(j->pictures) * (p->data.imagefolder ? 1 : p->views > 0 ? p->views : 48);
     j->epoch = -1;
-    struct at_spread_params sp = {.dev = dev, .items = p->batch, .build = build, .priv = j, .gradient = true,
-                                  .recompute = {.cheap = true}};
-    return allocate(j) && at_model_tokenize(j->m, "", j->empty) && cache_latents(j) &&
-           (j->spread = at_spread_create(&sp, j->log));
+    struct at_spread_params sp = {.dev = dev, .items = p->train.batch, .build = build, .priv = j, .gradient = true,
+                                  .recompute = at_fit_recompute(&p->train.fit)};
+    if (!allocate(j) || !at_model_tokenize(j->m, "", j->empty) || !cache_latents(j))
+        return false;
+    at_model_drop(j->m, AT_PART_VAE);
+    return (j->spread = at_spread_create(&sp, j->log));
 }
 
-bool at_train_base(struct at_device *dev, const struct at_train_base_params *params, struct at_log *log)
+static bool run_job(struct at_device *dev, const void *params, struct at_log *log)
 {
     struct base_job j = {.p = params, .log = log};
     bool ok = open_job(&j, dev);
@@ -163,7 +168,7 @@ bool at_train_base(struct at_device *dev, const struct at_train_base_params *par
         struct at_params *sets[] = {j.m->text_params, j.m->unet_params};
         struct at_train_method method = {.priv = &j, .name = "base", .sets = sets, .set_names = names, .set_count = 2,
                                          .batch = run_batch, .save = save};
-        ok = at_train(&method, &params->train, log);
+        ok = at_train(&method, &j.p->train, log);
     }
     at_spread_destroy(&j.spread);
     at_pictures_close(&j.pictures);
@@ -172,4 +177,10 @@ bool at_train_base(struct at_device *dev, const struct at_train_base_params *par
     for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
         at_free(buffers[i]);
     return ok || at_fail_unsaid(log);
+}
+
+bool at_train_base(struct at_device *dev, const struct at_train_base_params *params, struct at_log *log)
+{
+    struct at_train_base_params p = *params;
+    return at_train_fit(dev, &p.train, run_job, &p, log) && run_job(dev, &p, log);
 }

@@ -60,7 +60,7 @@ static void fill_pair(struct dpo_job *j, int i, int64_t pair, uint64_t draw, int
 {
     const struct at_train_dpo_params *p = j->p;
     uint64_t seed = p->train.seed;
-    int batch = p->batch;
+    int batch = p->train.batch;
     bool mirrored = p->flip && at_rng_uniform(seed, AT_STREAM_FLIP, draw) < 0.5;
     bool drop = at_rng_uniform(seed, AT_STREAM_DROPOUT, draw) < p->caption_dropout;
     const float *text = j->pairs->hidden + (size_t)(drop ? j->pairs->empty : j->pairs->prompt[pair]) * j->pairs->text;
@@ -84,7 +84,7 @@ static void fill_pair(struct dpo_job *j, int i, int64_t pair, uint64_t draw, int
 // Errors of policy and reference in epsilon space for the batch at hand.
 static bool measure(struct dpo_job *j)
 {
-    int n = 2 * j->p->batch;
+    int n = 2 * j->p->train.batch;
     const void *const in[] = {j->x, j->t, j->text, j->target};
     if (!at_spread_run(j->reference, n, in, (void *[]){j->m_reference}) ||
         !at_spread_run(j->policy, n, in, (void *[]){j->m_policy}))
@@ -99,7 +99,7 @@ static bool measure(struct dpo_job *j)
 static bool evaluate(struct dpo_job *j, struct at_objective_result *r)
 {
     struct at_objective_batch batch = {
-        .pairs = (size_t)j->p->batch, .policy = j->policy_error, .reference = j->reference_error};
+        .pairs = (size_t)j->p->train.batch, .policy = j->policy_error, .reference = j->reference_error};
     return at_objective_evaluate(&j->p->objective, &batch, j->dm, r, NULL, j->log);
 }
 
@@ -138,7 +138,7 @@ static int64_t pick(struct dpo_job *j, int64_t n)
 static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *metrics)
 {
     struct dpo_job *j = priv;
-    int batch = j->p->batch, micros = j->p->train.accumulate > 0 ? j->p->train.accumulate : 1;
+    int batch = j->p->train.batch, micros = j->p->train.accumulate > 0 ? j->p->train.accumulate : 1;
     int64_t first = (step * micros + micro) * batch;
     for (int i = 0; i < batch; i++) {
         uint64_t draw = (uint64_t)(first + i);
@@ -159,7 +159,7 @@ static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *me
 static bool measure_held_out(struct dpo_job *j, double *accuracy, double *margin)
 {
     static const int share[] = {10, 30, 50, 70}; // timesteps in percent of the schedule
-    int batch = j->p->batch, steps = j->m->schedule->config.train_steps;
+    int batch = j->p->train.batch, steps = j->m->schedule->config.train_steps;
     int64_t count = j->pairs->count - j->pairs->train;
     double right = 0, sum = 0;
     for (int64_t first = 0; first < count; first += batch) {
@@ -229,6 +229,8 @@ static bool save(void *priv, const char *dir, float *const *values)
 {
     struct dpo_job *j = priv;
     bool ok;
+    if (!dir)
+        return true;
     if (j->p->full) {
         struct at_model_folder folder = {.parts = AT_PART_UNET, .values = {[1] = values[0]}, .dtype = AT_ST_F32};
         ok = at_model_folder_save(j->m, dir, &folder);
@@ -242,7 +244,7 @@ static bool save(void *priv, const char *dir, float *const *values)
 
 static bool allocate(struct dpo_job *j)
 {
-    size_t n = 2 * (size_t)j->p->batch, latent = j->pairs->latent;
+    size_t n = 2 * (size_t)j->p->train.batch, latent = j->pairs->latent;
     bool ok = (j->x = at_calloc(n * latent, sizeof(float))) && (j->target = at_calloc(n * latent, sizeof(float))) &&
               (j->t = at_calloc(n, sizeof(float))) && (j->text = at_calloc(n * j->pairs->text, sizeof(float))) &&
               (j->m_policy = at_calloc(n, sizeof(float))) && (j->m_reference = at_calloc(n, sizeof(float))) &&
@@ -257,16 +259,16 @@ static bool allocate(struct dpo_job *j)
 static bool open_networks(struct dpo_job *j, struct at_device *dev)
 {
     struct network policy = {j, j->m, !j->p->full}, reference = {j, j->frozen ? j->frozen : j->m, false};
-    struct at_spread_params p = {.dev = dev, .items = 2 * j->p->batch, .build = build, .priv = &policy,
-                                 .gradient = true, .recompute = {.cheap = true}};
-    struct at_spread_params r = {.dev = dev, .items = 2 * j->p->batch, .build = build, .priv = &reference};
+    struct at_spread_params p = {.dev = dev, .items = 2 * j->p->train.batch, .build = build, .priv = &policy,
+                                 .gradient = true, .recompute = at_fit_recompute(&j->p->train.fit)};
+    struct at_spread_params r = {.dev = dev, .items = 2 * j->p->train.batch, .build = build, .priv = &reference};
     return (j->policy = at_spread_create(&p, j->log)) && (j->reference = at_spread_create(&r, j->log));
 }
 
 static bool check_params(const struct at_train_dpo_params *p, struct at_log *log)
 {
-    if (p->batch < 1 || p->batch > 1024)
-        return at_fail(log, AT_ERROR_USAGE, "batch %d: must be 1 to 1024 pairs", p->batch);
+    if (p->train.batch < 1 || p->train.batch > 1024)
+        return at_fail(log, AT_ERROR_USAGE, "batch %d: must be 1 to 1024 pairs", p->train.batch);
     if (!(p->caption_dropout >= 0 && p->caption_dropout <= 1) || !(p->held_out >= 0 && p->held_out < 1))
         return at_fail(log, AT_ERROR_USAGE, "caption dropout must be in 0 .. 1 and the held-out share in 0 .. 1");
     return true;
@@ -275,9 +277,9 @@ static bool check_params(const struct at_train_dpo_params *p, struct at_log *log
 static bool open_job(struct dpo_job *j, struct at_device *dev)
 {
     const struct at_train_dpo_params *p = j->p;
-    int replicas = at_spread_replicas(dev, 2 * p->batch);
+    int replicas = at_spread_replicas(dev, 2 * p->train.batch);
     struct at_model_params mp = {.path = p->model, .trainable = p->full ? AT_PART_UNET : 0, .replicas = replicas};
-    if (!check_params(p, j->log) || !(j->m = at_model_open(dev, &mp, j->log)))
+    if (!(j->m = at_model_open(dev, &mp, j->log)))
         return false;
     int factor = at_vae_factor(&j->m->vae);
     int size = p->size ? p->size : j->m->unet.sample_size ? j->m->unet.sample_size * factor : 512;
@@ -289,10 +291,14 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     struct at_lora_params lp = p->lora;
     lp.replicas = replicas;
     lp.seed = p->train.seed;
+    bool tight = p->train.fit.parts > 1 || p->train.fit.segments;
     struct at_pair_set_params sp = {.path = p->pairs, .size = size, .coin = p->coin, .flip = p->flip,
-                                    .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache};
+                                    .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache, .chunk = tight ? 1 : 0};
     mp = (struct at_model_params){.path = p->model, .parts = AT_PART_UNET};
-    return (j->pairs = at_pair_set_open(j->m, &sp)) && (p->full || (j->lora = at_lora_create(j->m, &lp))) &&
+    if (!(j->pairs = at_pair_set_open(j->m, &sp)))
+        return false;
+    at_model_drop(j->m, AT_PART_TEXT | AT_PART_VAE); // the pairs are encoded
+    return (p->full || (j->lora = at_lora_create(j->m, &lp))) &&
            (!p->full || (j->frozen = at_model_open(dev, &mp, j->log))) && allocate(j) && open_networks(j, dev);
 }
 
@@ -310,17 +316,23 @@ static void close_job(struct dpo_job *j)
         at_free(buffers[i]);
 }
 
-bool at_train_dpo(struct at_device *dev, const struct at_train_dpo_params *params, struct at_log *log)
+static bool run_job(struct at_device *dev, const void *params, struct at_log *log)
 {
     struct dpo_job j = {.p = params, .log = log};
     bool ok = open_job(&j, dev);
     if (ok) {
         static const char *const names[] = {"lora", "unet"};
-        struct at_params *set = params->full ? j.m->unet_params : j.lora->params;
-        struct at_train_method method = {.priv = &j, .name = "dpo", .sets = &set, .set_names = &names[params->full],
+        struct at_params *set = j.p->full ? j.m->unet_params : j.lora->params;
+        struct at_train_method method = {.priv = &j, .name = "dpo", .sets = &set, .set_names = &names[j.p->full],
                                          .set_count = 1, .batch = run_batch, .save = save};
-        ok = at_train(&method, &params->train, log);
+        ok = at_train(&method, &j.p->train, log);
     }
     close_job(&j);
     return ok || at_fail_unsaid(log);
+}
+
+bool at_train_dpo(struct at_device *dev, const struct at_train_dpo_params *params, struct at_log *log)
+{
+    struct at_train_dpo_params p = *params;
+    return check_params(&p, log) && at_train_fit(dev, &p.train, run_job, &p, log) && run_job(dev, &p, log);
 }

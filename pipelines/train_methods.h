@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The methods of `attune train`: each opens its data and model, runs at_train, and leaves its result in the run folder.
+// Their parameters begin with those of the loop.
 #ifndef PIPELINES_TRAIN_METHODS_H
 #define PIPELINES_TRAIN_METHODS_H
 
@@ -14,7 +15,6 @@ struct at_train_vae_params {
     struct at_train_params train;
     const char *config; // a model folder with configs; NULL: the embedded model's
     struct at_picture_source data;
-    int batch;
     double gradient, kl; // 0: 0.5 and 1e-5
 };
 AT_NODISCARD bool at_train_vae(struct at_device *dev, const struct at_train_vae_params *params, struct at_log *log);
@@ -27,7 +27,6 @@ struct at_train_base_params {
     bool pretrained;   // begin with the model's weights instead of random ones
     struct at_picture_source data;
     int views;         // latents cached a picture; 0: 48
-    int batch;
     double caption_dropout; // share of captions replaced by ""
 };
 AT_NODISCARD bool at_train_base(struct at_device *dev, const struct at_train_base_params *params, struct at_log *log);
@@ -41,7 +40,6 @@ struct at_train_dpo_params {
     bool full;         // all weights; else LoRA
     struct at_lora_params lora;
     struct at_objective_params objective;
-    int batch; // pairs
     int size;  // pixels of the shorter side; 0: the model's
     double caption_dropout;
     bool flip;         // the same random horizontal flip for both pictures of a pair

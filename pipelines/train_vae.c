@@ -43,7 +43,7 @@ static bool build(const void *priv, struct at_graph *g, int worker, int batch, s
 static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *metrics)
 {
     struct vae_job *j = priv;
-    int batch = j->p->batch, micros = j->p->train.accumulate > 0 ? j->p->train.accumulate : 1;
+    int batch = j->p->train.batch, micros = j->p->train.accumulate > 0 ? j->p->train.accumulate : 1;
     uint64_t first = (uint64_t)((step * micros + micro) * batch);
     for (int i = 0; i < batch; i++) {
         uint64_t index = first + (uint64_t)i;
@@ -73,19 +73,20 @@ static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *me
 static bool measure_scale(struct vae_job *j, float *scale)
 {
     int size = j->p->data.size, side = size / at_vae_factor(&j->m->vae);
-    float *moments = at_calloc((size_t)j->p->batch * 2 * j->latent, sizeof(float));
+    float *moments = at_calloc((size_t)j->p->train.batch * 2 * j->latent, sizeof(float));
     float *z = at_calloc(j->latent, sizeof(float));
     double sum = 0, squares = 0, n = 0;
-    bool ok = (moments && z) || at_fail_memory(j->log, (size_t)j->p->batch * 2 * j->latent * sizeof(float));
+    bool ok = (moments && z) || at_fail_memory(j->log, (size_t)j->p->train.batch * 2 * j->latent * sizeof(float));
     j->m->vae.scaling_factor = 1;
     // Files are the same at every draw: once through them is enough.
     uint64_t files = j->p->data.imagefolder ? (uint64_t)at_pictures_count(j->pictures) : 1024;
     uint64_t end = files < 1024 ? files : 1024;
-    for (uint64_t first = 0; ok && first < end; first += (uint64_t)j->p->batch) {
-        for (int i = 0; ok && i < j->p->batch; i++)
+    end = at_is_dry(j->m->dev) ? 1 : end;
+    for (uint64_t first = 0; ok && first < end; first += (uint64_t)j->p->train.batch) {
+        for (int i = 0; ok && i < j->p->train.batch; i++)
             ok = at_pictures_draw(j->pictures, first + (uint64_t)i, j->images + (size_t)i * j->pixels);
-        ok = ok && at_model_encode(j->m, j->images, j->p->batch, size, size, moments);
-        for (int i = 0; ok && i < j->p->batch; i++) {
+        ok = ok && at_model_encode(j->m, j->images, j->p->train.batch, size, size, moments);
+        for (int i = 0; ok && i < j->p->train.batch; i++) {
             at_rng_normal(j->noise, j->latent, j->p->train.seed, AT_STREAM_LATENT, first + (uint64_t)i);
             at_model_latent(j->m, moments + (size_t)i * 2 * j->latent, j->noise, (int64_t)side * side, z);
             for (size_t k = 0; k < j->latent; k++) {
@@ -96,7 +97,7 @@ static bool measure_scale(struct vae_job *j, float *scale)
         }
     }
     *scale = ok ? (float)(1 / sqrt(squares / n - sum / n * (sum / n))) : 0;
-    if (ok && !(isfinite(*scale) && *scale > 0))
+    if (ok && !at_is_dry(j->m->dev) && !(isfinite(*scale) && *scale > 0))
         ok = at_fail(j->log, AT_ERROR_FAILED, "the autoencoder's latents have no deviation to scale by; lower the "
                      "learning rate or look at the pictures");
     at_free(moments);
@@ -107,7 +108,10 @@ static bool measure_scale(struct vae_job *j, float *scale)
 static bool save(void *priv, const char *dir, float *const *values)
 {
     struct vae_job *j = priv;
-    float *current = at_calloc((size_t)j->m->vae_params->total, sizeof(float)), scale;
+    float scale;
+    if (!dir)
+        return measure_scale(j, &scale);
+    float *current = at_calloc((size_t)j->m->vae_params->total, sizeof(float));
     bool ok = current && at_params_read(j->m->vae_params, current) && at_params_write(j->m->vae_params, values[0]) &&
               measure_scale(j, &scale) && at_params_write(j->m->vae_params, current);
     at_free(current);
@@ -121,10 +125,10 @@ static bool save(void *priv, const char *dir, float *const *values)
 static bool open_job(struct vae_job *j, struct at_device *dev)
 {
     const struct at_train_vae_params *p = j->p;
-    if (p->batch < 1)
-        return at_fail(j->log, AT_ERROR_USAGE, "batch %d: must be 1 or more pictures", p->batch);
+    if (p->train.batch < 1)
+        return at_fail(j->log, AT_ERROR_USAGE, "batch %d: must be 1 or more pictures", p->train.batch);
     struct at_model_params mp = {.path = p->config, .parts = AT_PART_VAE, .trainable = AT_PART_VAE,
-                                 .replicas = at_spread_replicas(dev, p->batch), .untrained = true,
+                                 .replicas = at_spread_replicas(dev, p->train.batch), .untrained = true,
                                  .seed = p->train.seed};
     if (!(j->m = at_model_open(dev, &mp, j->log)))
         return false;
@@ -133,21 +137,21 @@ static bool open_job(struct vae_job *j, struct at_device *dev)
         return at_fail(j->log, AT_ERROR_USAGE, "size %d: must be a multiple of %d", size, factor);
     j->pixels = (size_t)size * (size_t)size * 3;
     j->latent = (size_t)(size / factor) * (size_t)(size / factor) * (size_t)j->m->vae.latent_channels;
-    bool memory = (j->images = at_calloc((size_t)p->batch * j->pixels, sizeof(float))) &&
-                  (j->noise = at_calloc((size_t)p->batch * j->latent, sizeof(float)));
+    bool memory = (j->images = at_calloc((size_t)p->train.batch * j->pixels, sizeof(float))) &&
+                  (j->noise = at_calloc((size_t)p->train.batch * j->latent, sizeof(float)));
     for (int t = 0; t < TERMS && memory; t++)
-        memory = (j->terms[t] = at_calloc((size_t)p->batch, sizeof(float))) &&
-                 (j->seeds[t] = at_calloc((size_t)p->batch, sizeof(float)));
+        memory = (j->terms[t] = at_calloc((size_t)p->train.batch, sizeof(float))) &&
+                 (j->seeds[t] = at_calloc((size_t)p->train.batch, sizeof(float)));
     if (!memory)
-        return at_fail_memory(j->log, (size_t)p->batch * (j->pixels + j->latent) * sizeof(float));
+        return at_fail_memory(j->log, (size_t)p->train.batch * (j->pixels + j->latent) * sizeof(float));
     double gradient = p->gradient > 0 ? p->gradient : 0.5, kl = p->kl > 0 ? p->kl : 1e-5;
     memcpy(j->weight, (double[TERMS]){1, 1, gradient, gradient, kl}, sizeof(j->weight));
-    struct at_spread_params sp = {.dev = dev, .items = p->batch, .build = build, .priv = j, .gradient = true,
-                                  .recompute = {.cheap = true}};
+    struct at_spread_params sp = {.dev = dev, .items = p->train.batch, .build = build, .priv = j, .gradient = true,
+                                  .recompute = at_fit_recompute(&p->train.fit)};
     return (j->pictures = at_pictures_open(&p->data, j->log)) && (j->spread = at_spread_create(&sp, j->log));
 }
 
-bool at_train_vae(struct at_device *dev, const struct at_train_vae_params *params, struct at_log *log)
+static bool run_job(struct at_device *dev, const void *params, struct at_log *log)
 {
     struct vae_job j = {.p = params, .log = log};
     bool ok = open_job(&j, dev);
@@ -155,7 +159,7 @@ bool at_train_vae(struct at_device *dev, const struct at_train_vae_params *param
         static const char *const names[] = {"vae"};
         struct at_train_method method = {.priv = &j, .name = "vae", .sets = &j.m->vae_params, .set_names = names,
                                          .set_count = 1, .batch = run_batch, .save = save};
-        ok = at_train(&method, &params->train, log);
+        ok = at_train(&method, &j.p->train, log);
     }
     at_spread_destroy(&j.spread);
     at_pictures_close(&j.pictures);
@@ -167,4 +171,10 @@ bool at_train_vae(struct at_device *dev, const struct at_train_vae_params *param
         at_free(j.seeds[t]);
     }
     return ok || at_fail_unsaid(log);
+}
+
+bool at_train_vae(struct at_device *dev, const struct at_train_vae_params *params, struct at_log *log)
+{
+    struct at_train_vae_params p = *params;
+    return at_train_fit(dev, &p.train, run_job, &p, log) && run_job(dev, &p, log);
 }

@@ -10,10 +10,13 @@
 
 #define AT_VERSION_TEXT "attune " AT_VERSION
 
+struct at_planning;
+
 struct at_cli {
     struct at_log log;
     struct at_progress progress;
     bool helped; // --help was printed: nothing else is to be done
+    struct at_planning *planning; // attune plan: the command is only tried, see plan.h. NULL: it works
 };
 
 struct at_command {

@@ -3,7 +3,7 @@
 #include "core/base/alloc.h"
 #include "core/io/file.h"
 #include "pipelines/sample.h"
-#include "tools/device.h"
+#include "tools/plan.h"
 #include "tools/request.h"
 
 #include <string.h>
@@ -85,19 +85,30 @@ static bool save(void *priv, int i, const struct at_picture_note *note, const fl
     return ok;
 }
 
+// Of a plan: there is no picture.
+static bool pass(void *priv, int i, const struct at_picture_note *note, const float *pixels)
+{
+    (void)priv, (void)i, (void)note, (void)pixels;
+    return true;
+}
+
 // All that can be wrong is looked at before the first picture.
 static bool prepare(struct job *j, const struct at_usage *usage)
 {
     struct at_log *log = &j->cli->log;
     return at_request_read(&j->request, usage, log) && at_loaded_parse(log, j->model, &j->loras, &j->loaded) &&
-           (j->dev = at_device_choose(&j->device, log)) &&
+           (j->dev = at_cli_device(j->cli, &j->device)) &&
            (j->notes = at_request_notes(&j->request, &j->loaded, j->dev, &j->total, log)) &&
            (j->result = at_json_create(log, false)) && at_loaded_open(j->dev, &j->loaded, log) &&
-           at_loaded_hash(&j->loaded, log) && prepare_out(j);
+           (j->cli->planning || (at_loaded_hash(&j->loaded, log) && prepare_out(j)));
 }
 
 static bool work(struct job *j)
 {
+    if (j->cli->planning)
+        return at_draw(j->cli, &(struct at_draw_params){.request = &j->request, .loaded = &j->loaded, .notes = j->notes,
+                                                        .total = j->total, .all = j->total, .take = pass}) &&
+               at_plan_print_sampling(j->cli, j->dev);
     at_json_put_str(at_json_root(j->result), "device", j->dev->name);
     at_json_put_array(at_json_root(j->result), "images");
     at_progress_begin(&j->cli->progress, "sampling", "image", j->request.quiet);

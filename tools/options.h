@@ -24,6 +24,7 @@ enum at_option_type {
     AT_OPTION_SEED,   // uint64_t, 0 .. 2^53
     AT_OPTION_REAL,   // double
     AT_OPTION_FLOAT,  // float
+    AT_OPTION_SIZE,   // size_t: bytes, given as 8GiB, 512M or 1000000; K, M, G are powers of 1024
     AT_OPTION_TEXT,   // const char *
     AT_OPTION_CHOICE, // int: an index into choices
     AT_OPTION_LIST,   // struct at_texts
@@ -97,5 +98,6 @@ AT_NODISCARD bool at_texts_add(struct at_texts *texts, const char *text);
 // Strict numbers: the whole text, in range. False without a message.
 AT_NODISCARD bool at_text_int(const char *text, int64_t *value);
 AT_NODISCARD bool at_text_real(const char *text, double *value); // finite
+AT_NODISCARD bool at_text_size(const char *text, size_t *bytes); // "8GiB", "1.5G", "512M", "64KB", "1000000"
 
 #endif

@@ -60,6 +60,9 @@ static void describe_default(const struct at_option *option, char *text, size_t 
     case AT_OPTION_CHOICE:
         snprintf(text, bytes, " (default: %s)", option->choices[*(const int *)option->target]);
         break;
+    case AT_OPTION_SIZE:
+        snprintf(text, bytes, " (default: %zu)", *(const size_t *)option->target);
+        break;
     case AT_OPTION_LIST:
         snprintf(text, bytes, "; may be repeated");
         break;

@@ -35,6 +35,28 @@ bool at_text_real(const char *text, double *value)
     return *end == '\0' && isfinite(*value);
 }
 
+bool at_text_size(const char *text, size_t *bytes)
+{
+    char number[32];
+    size_t n = strspn(text, "0123456789.");
+    if (n == 0 || n >= sizeof(number))
+        return false;
+    memcpy(number, text, n);
+    number[n] = '\0';
+    double x, unit = 1;
+    if (!at_text_real(number, &x))
+        return false;
+    const char *tail = text + n, *units = "KMG", *u = *tail ? strchr(units, toupper((unsigned char)*tail)) : NULL;
+    if (u) {
+        unit = pow(1024, (double)(u - units + 1));
+        tail += tail[1] == 'i' && tail[2] == 'B' ? 3 : tail[1] == 'B' ? 2 : 1;
+    }
+    if (*tail || x * unit > (double)EXACT)
+        return false;
+    *bytes = (size_t)(x * unit);
+    return true;
+}
+
 static bool is_whole(const struct at_option *option)
 {
     return option->type == AT_OPTION_INT || option->type == AT_OPTION_I64 || option->type == AT_OPTION_SEED;
@@ -157,6 +179,29 @@ static bool number_from_text(struct at_options *o, const struct at_option *optio
     return true;
 }
 
+static bool size_from_text(struct at_options *o, const struct at_option *option, const char *text)
+{
+    return at_text_size(text, option->target) ||
+           at_fail(o->log, AT_ERROR_USAGE, "--%s: \"%s\" is not a size; give bytes, or a number with K, M or G "
+                   "such as 8G", option->name, text);
+}
+
+static bool size_from_json(const struct at_option *option, struct at_json value)
+{
+    int64_t x;
+    const char *text;
+    if (!at_json_is_string(value)) {
+        if (!at_json_as_int(value, 0, EXACT, &x))
+            return false;
+        *(size_t *)option->target = (size_t)x;
+        return true;
+    }
+    return at_json_as_str(value, &text) &&
+           (at_text_size(text, option->target) ||
+            at_json_fail(value, "\"%.60s\" is not a size; give bytes, or a number with K, M or G such as \"8G\"",
+                         text));
+}
+
 bool at_option_from_text(struct at_options *o, const struct at_option *option, const char *text, bool negated)
 {
     switch (option->type) {
@@ -169,6 +214,8 @@ bool at_option_from_text(struct at_options *o, const struct at_option *option, c
         return true;
     case AT_OPTION_CHOICE:
         return choice_from_text(o, option, text);
+    case AT_OPTION_SIZE:
+        return size_from_text(o, option, text);
     case AT_OPTION_LIST:
         return at_texts_add(option->target, text) || at_fail_memory(o->log, sizeof(char *));
     default:
@@ -245,6 +292,8 @@ bool at_option_from_json(struct at_options *o, const struct at_option *option, s
         return choice_from_json(option, value);
     case AT_OPTION_LIST:
         return list_from_json(o, option, value);
+    case AT_OPTION_SIZE:
+        return size_from_json(option, value);
     default:
         return number_from_json(option, value);
     }
@@ -263,6 +312,8 @@ bool at_option_is_zero(const struct at_option *option)
         return *(const double *)option->target == 0;
     case AT_OPTION_FLOAT:
         return *(const float *)option->target == 0;
+    case AT_OPTION_SIZE:
+        return *(const size_t *)option->target == 0;
     case AT_OPTION_CHOICE:
         return false;
     default:
@@ -287,6 +338,9 @@ static void put(struct at_json root, const struct at_option *option)
         break;
     case AT_OPTION_FLOAT:
         at_json_put_float(root, option->name, *(const float *)option->target);
+        break;
+    case AT_OPTION_SIZE:
+        at_json_put_int(root, option->name, (int64_t)*(const size_t *)option->target);
         break;
     case AT_OPTION_LIST: {
         const struct at_texts *texts = option->target;

@@ -26,6 +26,9 @@ void at_request_options(struct at_options *o, struct at_request *r)
         {"width", 0, AT_OPTION_INT, &r->width, "N", "pixels", .zero = "the model's own", .min = 0, .max = 32768},
         {"height", 0, AT_OPTION_INT, &r->height, "N", "pixels", .zero = "the model's own", .min = 0, .max = 32768},
         {"batch", 0, AT_OPTION_INT, &r->batch, "N", "images at once", .zero = "chosen", .min = 0, .max = 4096},
+        {"memory-limit", 0, AT_OPTION_SIZE, &r->memory_limit, "SIZE",
+         "memory of the device to stay within, such as 2G: fewer images at once as needed",
+         .zero = "what the device has"},
         {"quiet", 'q', AT_OPTION_FLAG, &r->quiet, NULL, "no progress", .here = true},
         {0},
     };
@@ -113,7 +116,7 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
     struct at_sample_params p = {
         .items = items, .steps = note->steps, .cfg = note->cfg, .eta = note->eta, .width = note->width,
         .height = note->height, .batch = d->request->batch, .loras = d->loaded->loras,
-        .lora_count = d->loaded->count, .progress = progress, .priv = &share,
+        .memory_limit = d->request->memory_limit, .lora_count = d->loaded->count, .progress = progress, .priv = &share,
     };
     int width, height;
     if (!at_sample_size(d->loaded->model, &p, &width, &height))

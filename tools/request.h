@@ -14,6 +14,7 @@ struct at_request {
     int count, steps, width, height, batch;
     double cfg, eta;
     bool quiet;
+    size_t memory_limit;
     struct at_prompts prompts; // of --prompt-file, then of --prompt
 };
 

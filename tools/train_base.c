@@ -20,12 +20,12 @@ static bool run(struct at_cli *cli, int argc, char **argv)
                    "  attune train base -m runs/vae/final -o runs/base --steps 12000\n",
     };
     struct at_train_base_params p = {
-        .batch = 32,
         .views = 48,
         .caption_dropout = 0.1,
         .data = {.size = 32},
         .train = {
             .steps = 12000,
+            .batch = 32,
             .accumulate = 1,
             .lr = 1.5e-3,
             .schedule = {.kind = AT_LR_COSINE, .warmup = 100, .floor = 0.03},
@@ -35,7 +35,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
     const struct at_option rows[] = {
         {"model", 'm', AT_OPTION_TEXT, &p.model, "DIR", "folder with configs, tokenizer and a trained autoencoder",
          .required = true},
-        {"batch", 'b', AT_OPTION_INT, &p.batch, "N", "pictures a batch", .min = 1, .max = 4096},
+        {"batch", 'b', AT_OPTION_INT, &p.train.batch, "N", "pictures a batch", .min = 1, .max = 4096},
         {"pretrained", 0, AT_OPTION_FLAG, &p.pretrained, NULL, "begin with MODEL's weights instead of random ones"},
         {"views", 0, AT_OPTION_INT, &p.views, "N", "latents kept a picture", .min = 1, .max = 100000},
         {"caption-dropout", 0, AT_OPTION_REAL, &p.caption_dropout, "X", "share of captions replaced by nothing",

@@ -35,7 +35,7 @@ static void add_options(struct at_options *o, struct dpo *d)
          .zero = "the rank", .min = 0, .max = 1e6},
         {"target", 0, AT_OPTION_LIST, &d->targets, "NAME", "layers that get an adapter, by name or end of name; "
          "default: to_q to_k to_v to_out.0", .zero = "attention"},
-        {"batch", 'b', AT_OPTION_INT, &p->batch, "N", "pairs a batch", .min = 1, .max = 4096},
+        {"batch", 'b', AT_OPTION_INT, &p->train.batch, "N", "pairs a batch", .min = 1, .max = 4096},
         {"size", 0, AT_OPTION_INT, &p->size, "N", "pixels of the shorter side", .zero = "the model's own", .min = 0,
          .max = 8192},
         {"caption-dropout", 0, AT_OPTION_REAL, &p->caption_dropout, "X", "share of captions replaced by nothing",
@@ -109,11 +109,11 @@ static bool run(struct at_cli *cli, int argc, char **argv)
                    "  attune grid -m embedded -m embedded+runs/warm -m embedded+runs/coin -p \"red apple\" -o grid\n",
     };
     struct dpo d = {.params = {
-        .batch = 16,
         .lora = {.rank = 8},
         .objective = {.method = AT_OBJECTIVE_DPO, .beta = 2000},
         .train = {
             .steps = 100,
+            .batch = 16,
             .accumulate = 1,
             .schedule = {.kind = AT_LR_CONSTANT_WITH_WARMUP, .warmup = 10},
             .optimizer = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .clip = 1},

@@ -3,6 +3,7 @@
 
 #include "core/base/alloc.h"
 #include "core/io/file.h"
+#include "tools/plan.h"
 
 #include <math.h>
 #include <string.h>
@@ -39,6 +40,9 @@ void at_train_options(struct at_options *o, struct at_train_job *j)
         {"keep", 0, AT_OPTION_INT, &t->keep, "N", "checkpoints kept, the last ones", .zero = "all", .min = 0,
          .max = 1e6},
         {"resume", 0, AT_OPTION_FLAG, &t->resume, NULL, "go on from the newest checkpoint of --out", .here = true},
+        {"memory-limit", 0, AT_OPTION_SIZE, &t->memory_limit, "SIZE",
+         "memory of the device to stay within, such as 6G: batches are cut and values computed again as needed",
+         .zero = "what the device has"},
         {"method", 0, AT_OPTION_CHOICE, &j->method_index, "NAME", NULL, .choices = j->methods}, // in run.json
         {"quiet", 'q', AT_OPTION_FLAG, &j->quiet, NULL, "no progress", .here = true},
         {0},
@@ -116,13 +120,15 @@ static bool start(struct at_train_job *j, struct at_device *dev, struct at_optio
     char *path = at_path_join(t->run, "run.json");
     if (!config || !path)
         return at_fail_memory(log, 64);
-    if (t->resume)
+    if (t->resume && !j->cli->planning)
         compare_config(path, at_json_root(config), log);
     at_free(path);
+    j->quiet = j->quiet || j->cli->planning;
     t->config = at_json_root(config);
     t->progress = j->quiet ? NULL : progress;
     t->interrupted = interrupted;
     t->priv = j;
+    t->forecast = j->cli->planning ? &j->cli->planning->forecast : NULL;
     if (!j->quiet)
         at_info(log, "%s on %s", o->usage->name, dev->name);
     at_progress_begin(&j->cli->progress, "training", "step", j->quiet);
@@ -139,10 +145,13 @@ bool at_train_run(struct at_train_job *j, struct at_options *o, int argc, char *
     if (ok) {
         j->train->schedule.kind = (enum at_lr_kind)j->schedule;
         ok = (!j->complete || j->complete(j->params, &j->cli->log)) &&
-             (dev = at_device_choose(&j->device, &j->cli->log)) && start(j, dev, o);
+             (dev = at_cli_device(j->cli, &j->device)) && start(j, dev, o);
     }
-    if (ok && !j->quiet)
-        at_info(&j->cli->log, "done: %s", j->train->run);
+    if (ok && j->cli->planning)
+        ok = at_plan_print_training(j->cli, dev, j->train);
+    else if (ok && !j->quiet)
+        at_info(&j->cli->log, "done: %s, in %.1f MiB of device memory at most", j->train->run,
+                (double)dev->peak / (1 << 20));
     at_device_close(&dev);
     at_options_destroy(&o);
     return ok;

@@ -19,12 +19,12 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .example = "  attune train vae -o runs/vae --steps 1500 --size 32\n",
     };
     struct at_train_vae_params p = {
-        .batch = 32,
         .gradient = 0.5,
         .kl = 1e-5,
         .data = {.size = 32},
         .train = {
             .steps = 1500,
+            .batch = 32,
             .accumulate = 1,
             .lr = 1.5e-3,
             .schedule = {.kind = AT_LR_COSINE, .warmup = 50, .floor = 0.03},
@@ -34,7 +34,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
     const struct at_option rows[] = {
         {"model", 'm', AT_OPTION_TEXT, &p.config, "DIR", "model folder whose configs are taken",
          .zero = "the embedded model's"},
-        {"batch", 'b', AT_OPTION_INT, &p.batch, "N", "pictures a batch", .min = 1, .max = 4096},
+        {"batch", 'b', AT_OPTION_INT, &p.train.batch, "N", "pictures a batch", .min = 1, .max = 4096},
         {"gradient", 0, AT_OPTION_REAL, &p.gradient, "X", "weight of the gradient term", .min = 1e-9, .max = 1e3},
         {"kl", 0, AT_OPTION_REAL, &p.kl, "X", "weight of the KL term", .min = 1e-12, .max = 1e3},
         {0},

@@ -31,6 +31,9 @@ struct at_log {
     void *priv;
 };
 
+// A `write` that drops all messages: what is left is the kind of the first failure.
+void at_log_drop(void *priv, enum at_level level, const char *text);
+
 #define AT_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define AT_NODISCARD __attribute__((warn_unused_result))
 

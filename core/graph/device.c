@@ -4,6 +4,8 @@
 #include "core/base/alloc.h"
 #include "core/graph/fuse.h"
 
+#include <string.h>
+
 void at_device_close(struct at_device **dev)
 {
     if (*dev)
@@ -11,33 +13,38 @@ void at_device_close(struct at_device **dev)
     *dev = NULL;
 }
 
-static struct at_buffer *allocate(struct at_device *dev, size_t bytes)
+static struct at_buffer *allocate(struct at_device *dev, size_t bytes, enum at_use use)
 {
     struct at_buffer *b = dev->api->buffer_create(dev, bytes);
-    if (b) {
-        dev->allocated += bytes;
-        dev->peak = dev->peak > dev->allocated ? dev->peak : dev->allocated;
+    if (!b)
+        return NULL;
+    dev->allocated += bytes;
+    dev->used[use] += bytes;
+    if (dev->allocated > dev->peak) {
+        dev->peak = dev->allocated;
+        memcpy(dev->peak_used, dev->used, sizeof(dev->used));
     }
     return b;
 }
 
-static void release(struct at_device *dev, struct at_buffer *b, size_t bytes)
+static void release(struct at_device *dev, struct at_buffer *b, size_t bytes, enum at_use use)
 {
     if (!b)
         return;
     dev->api->buffer_destroy(dev, b);
     dev->allocated -= bytes;
+    dev->used[use] -= bytes;
 }
 
-struct at_store *at_store_create(struct at_device *dev, int64_t count, struct at_log *log)
+struct at_store *at_store_create(struct at_device *dev, int64_t count, enum at_use use, struct at_log *log)
 {
     struct at_store *s = at_calloc(1, sizeof(*s));
     if (!s) {
         at_fail_memory(log, sizeof(*s));
         return NULL;
     }
-    *s = (struct at_store){.dev = dev, .count = count};
-    if (dev && !(s->buffer = allocate(dev, (size_t)count * dev->real_size)))
+    *s = (struct at_store){.dev = dev, .count = count, .use = use};
+    if (dev && !(s->buffer = allocate(dev, (size_t)count * dev->real_size, use)))
         at_store_destroy(&s);
     return s;
 }
@@ -47,7 +54,7 @@ void at_store_destroy(struct at_store **store)
     if (!*store)
         return;
     if ((*store)->buffer)
-        release((*store)->dev, (*store)->buffer, (size_t)(*store)->count * (*store)->dev->real_size);
+        release((*store)->dev, (*store)->buffer, (size_t)(*store)->count * (*store)->dev->real_size, (*store)->use);
     at_free(*store);
     *store = NULL;
 }
@@ -84,7 +91,7 @@ struct at_exec *at_exec_create(struct at_device *dev, struct at_graph *g)
         goto error;
     }
     for (int c = 0; c < e->plan->chunks; c++)
-        if (!(e->arena[c] = allocate(dev, e->plan->chunk_bytes[c])))
+        if (!(e->arena[c] = allocate(dev, e->plan->chunk_bytes[c], AT_USE_TENSORS)))
             goto error;
     if (!(e->run = dev->api->compile(dev, e->plan, e->arena)))
         goto error;
@@ -102,7 +109,7 @@ void at_exec_destroy(struct at_exec **exec)
     if (e->run)
         e->dev->api->release(e->dev, e->run);
     for (int c = 0; e->arena && c < e->plan->chunks; c++)
-        release(e->dev, e->arena[c], e->plan->chunk_bytes[c]);
+        release(e->dev, e->arena[c], e->plan->chunk_bytes[c], AT_USE_TENSORS);
     at_free(e->arena);
     at_plan_destroy(&e->plan);
     at_free(e);

@@ -17,6 +17,15 @@
 struct at_buffer; // device memory, opaque to all but its device
 struct at_run;    // a compiled plan, opaque to all but its device
 
+// What memory is for.
+enum at_use {
+    AT_USE_WEIGHTS,
+    AT_USE_GRADIENTS,
+    AT_USE_OPTIMIZER,
+    AT_USE_TENSORS, // of graphs: activations and all else that a plan places
+    AT_USES
+};
+
 // A device implementation fills this in as its first member. Sizes and offsets are in bytes of the device's reals.
 struct at_device {
     const struct at_device_api *api;
@@ -25,8 +34,10 @@ struct at_device {
     char name[128];   // of the hardware
     size_t real_size; // 4 or 8
     size_t max_chunk; // largest allocation; 0: no limit
+    size_t memory;    // all there is; 0: not known
     int workers;      // plans that may run at the same time, each from a thread of its own (in an OpenMP team)
     size_t allocated, peak; // bytes now and at most
+    size_t used[AT_USES], peak_used[AT_USES]; // the same by use; the peak's is the state at the common peak
 };
 
 struct at_device_api {
@@ -50,9 +61,10 @@ struct at_store {
     struct at_device *dev;
     struct at_buffer *buffer;
     int64_t count;
+    enum at_use use;
 };
 // Zeroed. With dev NULL the store only stands for its size, so that a plan can be made without memory.
-struct at_store *at_store_create(struct at_device *dev, int64_t count, struct at_log *log);
+struct at_store *at_store_create(struct at_device *dev, int64_t count, enum at_use use, struct at_log *log);
 void at_store_destroy(struct at_store **store);
 AT_NODISCARD bool at_store_write(struct at_store *store, int64_t offset, const float *data, int64_t n);
 AT_NODISCARD bool at_store_read(const struct at_store *store, int64_t offset, float *data, int64_t n);

@@ -113,10 +113,10 @@ const struct at_param *at_params_declare(struct at_params *p, const char *name, 
 
 bool at_params_allocate(struct at_params *p, struct at_device *dev, int replicas)
 {
-    p->store = at_store_create(dev, p->total, p->log);
+    p->store = at_store_create(dev, p->total, AT_USE_WEIGHTS, p->log);
     bool ok = p->store;
     for (int r = 0; ok && r < replicas; r++)
-        ok = (p->grad[r] = at_store_create(dev, p->total, p->log));
+        ok = (p->grad[r] = at_store_create(dev, p->total, AT_USE_GRADIENTS, p->log));
     return ok;
 }
 

@@ -71,9 +71,9 @@ struct at_optimizer *at_optimizer_create(struct at_params *const *sets, int coun
     for (int s = 0; s < count; s++) {
         struct at_device *dev = sets[s]->store->dev;
         o->sets[s] = sets[s];
-        if (!(o->moments[s] = at_store_create(dev, 2 * sets[s]->total, log)))
+        if (!(o->moments[s] = at_store_create(dev, 2 * sets[s]->total, AT_USE_OPTIMIZER, log)))
             goto error;
-        if (params->ema > 0 && (!(o->average[s] = at_store_create(dev, sets[s]->total, log)) ||
+        if (params->ema > 0 && (!(o->average[s] = at_store_create(dev, sets[s]->total, AT_USE_OPTIMIZER, log)) ||
                                 (sets[s]->store->buffer && !copy_store(sets[s]->store, o->average[s], log))))
             goto error;
     }

@@ -50,6 +50,13 @@ expect 0 'rank 2' lora inspect run
 expect 0 'done: coin' train dpo -d pairs.jsonl -o coin --steps 2 --batch 1 --rank 2 --coin --device cpu
 expect 0 'done: shipped' train dpo -o shipped --steps 1 --batch 1 --rank 2 --device cpu
 
+# A plan says what a run takes, and touches nothing; a limit is kept.
+expect 0 'memory ' plan train dpo -d pairs.jsonl -o planned --batch 1 --device cpu
+expect 0 '"least_seconds"' plan --json sample -p a --count 3 -o planned --device cpu
+[ ! -e planned ] || { failures=$((failures + 1)); echo 'FAIL plan wrote something'; }
+expect 4 'are needed at least' train dpo -o planned --memory-limit 10M --device cpu
+expect 0 'at once' train dpo -o fitted --steps 1 --rank 2 --memory-limit 70M --device cpu
+
 expect 0 '1 page of 2 x 3 pictures' grid -m embedded -m embedded+run -m embedded+coin:0.5 -f prompts.txt -o grid --device cpu
 there grid/grid-001.png grid/grid.html
 expect 3 'nothere' grid -m embedded+nothere -p a -o grid --device cpu

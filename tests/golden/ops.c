@@ -243,8 +243,8 @@ static bool adamw_step(struct at_exec *exec, struct at_node *grad, struct at_nod
 
 static void adamw_takes_the_steps_of_pytorch(void)
 {
-    struct at_store *w = at_store_create(dev, WEIGHTS, &the_log);
-    struct at_store *m = at_store_create(dev, (int64_t)2 * WEIGHTS, &the_log);
+    struct at_store *w = at_store_create(dev, WEIGHTS, AT_USE_WEIGHTS, &the_log);
+    struct at_store *m = at_store_create(dev, (int64_t)2 * WEIGHTS, AT_USE_WEIGHTS, &the_log);
     struct at_graph *g = at_graph_create(&the_log);
     const struct at_st_tensor *w0 = tensor("adamw", "w0");
     float *x = w0 ? values(w0) : NULL, y[2 * WEIGHTS];

@@ -100,7 +100,7 @@ struct at_exec *ops_guard_exec(struct at_device *dev, struct at_graph *g, struct
         e->arena[0] = bytes ? dev->api->buffer_create(dev, bytes) : NULL;
         if (!e->arena[0])
             goto error;
-        dev->allocated += bytes; // at_exec_destroy takes it back
+        dev->allocated += bytes, dev->used[AT_USE_TENSORS] += bytes; // at_exec_destroy takes it back
         if (!poison(dev, e->arena[0], bytes / dev->real_size))
             goto error;
     }
@@ -173,7 +173,7 @@ bool ops_guard_equal(const struct at_exec *exec, const struct at_node *n, const 
 
 struct at_store *ops_guard_store(struct at_device *dev, int64_t n, struct at_log *log)
 {
-    struct at_store *s = at_store_create(dev, n + 2 * OPS_GUARD, log);
+    struct at_store *s = at_store_create(dev, n + 2 * OPS_GUARD, AT_USE_WEIGHTS, log);
     if (s && !poison(dev, s->buffer, (size_t)s->count))
         at_store_destroy(&s);
     return s;

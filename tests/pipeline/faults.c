@@ -185,7 +185,7 @@ static struct at_train_dpo_params killed_job(const char *run, bool resume)
     p.train.save_every = 1;
     p.train.keep = 2;
     p.train.resume = resume;
-    p.batch = 1;
+    p.train.batch = 1;
     p.flip = false;
     return p;
 }

@@ -9,17 +9,19 @@ static struct at_device *dev;
 
 static struct at_train_vae_params vae_job(const char *run, int64_t steps)
 {
-    struct at_train_vae_params p = {.train = tiny_train(run, steps), .config = tiny_path("model"), .batch = 4,
+    struct at_train_vae_params p = {.train = tiny_train(run, steps), .config = tiny_path("model"),
                                     .data = {.imagefolder = tiny_path("pictures"), .size = TINY_SIDE}};
+    p.train.batch = 4;
     p.train.lr = 3e-3;
     return p;
 }
 
 static struct at_train_base_params base_job(const char *run, const char *model, int64_t steps)
 {
-    struct at_train_base_params p = {.train = tiny_train(run, steps), .model = model, .batch = 4,
+    struct at_train_base_params p = {.train = tiny_train(run, steps), .model = model,
                                      .caption_dropout = 0.1,
                                      .data = {.imagefolder = tiny_path("pictures"), .size = TINY_SIDE}};
+    p.train.batch = 4;
     p.train.lr = 3e-3;
     return p;
 }
@@ -133,13 +135,13 @@ static void refused(bool ok, enum at_error kind, const char *part)
 static void bad_settings_are_refused(void)
 {
     struct at_train_vae_params v = vae_job(scratch_path("bad"), 1);
-    v.batch = 0;
+    v.train.batch = 0;
     refused(at_train_vae(dev, &v, capture_start(&capture)), AT_ERROR_USAGE, "batch 0");
     v = vae_job(scratch_path("bad"), 1);
     v.data.size = 31;
     refused(at_train_vae(dev, &v, capture_start(&capture)), AT_ERROR_USAGE, "size 31");
     struct at_train_base_params b = base_job(scratch_path("bad"), tiny_path("model"), 1);
-    b.batch = -1;
+    b.train.batch = -1;
     refused(at_train_base(dev, &b, capture_start(&capture)), AT_ERROR_USAGE, "batch -1");
     b = base_job(scratch_path("bad"), tiny_path("model"), 1);
     b.caption_dropout = 2;

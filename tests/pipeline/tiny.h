@@ -35,7 +35,7 @@ static inline struct at_device *tiny_device(struct at_log *log, int threads)
 static inline struct at_train_params tiny_train(const char *run, int64_t steps)
 {
     return (struct at_train_params){
-        .run = run, .steps = steps, .lr = 1e-3, .seed = 5,
+        .run = run, .steps = steps, .batch = 2, .lr = 1e-3, .seed = 5,
         .optimizer = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 1e-2, .clip = 1}};
 }
 
@@ -43,7 +43,7 @@ static inline struct at_train_params tiny_train(const char *run, int64_t steps)
 static inline struct at_train_dpo_params tiny_dpo(const char *run, int64_t steps)
 {
     return (struct at_train_dpo_params){.train = tiny_train(run, steps), .model = tiny_path("model"),
-                                        .pairs = tiny_path("pairs/pairs.jsonl"), .lora = {.rank = 2}, .batch = 2,
+                                        .pairs = tiny_path("pairs/pairs.jsonl"), .lora = {.rank = 2},
                                         .caption_dropout = 0.3, .flip = true, .sample_posterior = true};
 }
 

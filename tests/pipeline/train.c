@@ -98,7 +98,7 @@ static void a_coin_is_another_label(void)
 static void accumulated_batches_are_one_batch(void)
 {
     struct at_train_dpo_params a = tiny_dpo(scratch_path("acc1"), 2), b = tiny_dpo(scratch_path("acc2"), 2);
-    a.batch = 4;
+    a.train.batch = 4;
     b.train.accumulate = 2;
     AT_CHECK(run_dpo(&a) && run_dpo(&b));
     AT_CHECK_NEAR(tiny_metric(a.train.run, 2, "loss"), tiny_metric(b.train.run, 2, "loss"), 1e-4);
@@ -143,7 +143,7 @@ static void a_pair_shares_its_draws(void)
     snprintf(pairs, sizeof(pairs), "%s", scratch_path("twins.jsonl"));
     struct at_train_dpo_params p = tiny_dpo(scratch_path("twins"), 12);
     p.pairs = pairs;
-    p.batch = 1;
+    p.train.batch = 1;
     p.sample_posterior = false; // its noise is each picture's own
     p.caption_dropout = 0.5;
     AT_CHECK(run_dpo(&p));
@@ -308,7 +308,7 @@ static void weights_that_are_not_numbers_are_named(void)
 static void bad_settings_are_refused(void)
 {
     struct at_train_dpo_params p = tiny_dpo(scratch_path("settings"), 1);
-    p.batch = 0;
+    p.train.batch = 0;
     AT_CHECK_INT(run_listening(&p), AT_ERROR_USAGE);
     says("batch 0");
     p = tiny_dpo(scratch_path("settings"), 1);

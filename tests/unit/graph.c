@@ -144,6 +144,7 @@ static struct at_exec *exec_with(struct at_device *dev, struct at_graph *g, bool
     for (int c = 0; c < e->plan->chunks; c++) {
         e->arena[c] = dev->api->buffer_create(dev, e->plan->chunk_bytes[c]);
         dev->allocated += e->plan->chunk_bytes[c];
+        dev->used[AT_USE_TENSORS] += e->plan->chunk_bytes[c];
     }
     e->run = dev->api->compile(dev, e->plan, e->arena);
     return e;
@@ -161,8 +162,8 @@ struct net {
 static struct net net_create(struct at_device *dev, struct at_recompute recompute)
 {
     struct net n = {.g = at_graph_create(&sink)};
-    n.w = at_store_create(dev, WEIGHTS, &sink);
-    n.dw = at_store_create(dev, WEIGHTS, &sink);
+    n.w = at_store_create(dev, WEIGHTS, AT_USE_WEIGHTS, &sink);
+    n.dw = at_store_create(dev, WEIGHTS, AT_USE_WEIGHTS, &sink);
     if (!n.g || !n.w || !n.dw)
         return n;
     struct at_node *h = n.x = at_graph_input(n.g, "x", AT_SHAPE(2, ROWS / 2, WIDTH), AT_F32);

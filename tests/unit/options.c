@@ -22,6 +22,22 @@ struct settings {
 static const struct at_usage usage = {.name = "attune test", .summary = "s", .synopsis = "[options]", .example = "  e\n",
                                       .arguments = 1};
 
+static void sizes(void)
+{
+    static const struct {
+        const char *text;
+        size_t bytes; // 0: refused
+    } cases[] = {{"1", 1},          {"1000000", 1000000}, {"64K", 65536},      {"64kB", 65536},  {"512M", 512u << 20},
+                 {"1.5GiB", 3u << 29}, {"2g", (size_t)2 << 30}, {"", 0},       {"G", 0},         {"8GB ", 0},
+                 {"-1", 0},         {"8T", 0},            {"1e3", 0},          {"0x10", 0},      {"8Gi", 0},
+                 {"1.2.3M", 0},     {"99999999999G", 0},  {"inf", 0},          {"8iB", 0}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        size_t bytes = 0;
+        AT_CHECK(at_text_size(cases[i].text, &bytes) == (cases[i].bytes > 0));
+        AT_CHECK_INT(bytes, cases[i].bytes);
+    }
+}
+
 static struct at_options *table(struct settings *s, struct at_log *log)
 {
     struct at_options *o = at_options_create(&usage, log);
@@ -311,6 +327,7 @@ static void picture_texts(void)
 int main(void)
 {
     scratch_make();
+    AT_RUN(sizes);
     AT_RUN(forms);
     AT_RUN(slips_are_named);
     AT_RUN(config_and_command_line);

@@ -112,9 +112,9 @@ static void append_update(struct net *n)
 static bool net_init(struct net *n, struct at_device *dev)
 {
     *n = (struct net){.g = at_graph_create(&sink)};
-    n->w = at_store_create(dev, WEIGHTS, &sink);
-    n->dw = at_store_create(dev, WEIGHTS, &sink);
-    n->moments = at_store_create(dev, 2 * WEIGHTS, &sink);
+    n->w = at_store_create(dev, WEIGHTS, AT_USE_WEIGHTS, &sink);
+    n->dw = at_store_create(dev, WEIGHTS, AT_USE_WEIGHTS, &sink);
+    n->moments = at_store_create(dev, 2 * WEIGHTS, AT_USE_WEIGHTS, &sink);
     if (!n->g || !n->w || !n->dw || !n->moments)
         return false;
     struct at_node *y = forward(n);
@@ -267,7 +267,7 @@ static void barriers_stand_only_between_dependent_steps(void)
     AT_CHECK_INT(barriers_of(g), 4);
 
     // A store is read, and then overwritten.
-    struct at_store *s = at_store_create(vulkan, 100, &sink);
+    struct at_store *s = at_store_create(vulkan, 100, AT_USE_WEIGHTS, &sink);
     g = at_graph_create(&sink);
     struct at_node *w = at_graph_leaf(g, "w", AT_SHAPE(100), s, NULL, 0);
     at_graph_output(g, at_scale(g, w, 2, 1), "y");
@@ -323,7 +323,7 @@ static void more_rows_than_a_grid_is_wide(void)
 
 static void memory_starts_as_zero(void)
 {
-    struct at_store *s = at_store_create(vulkan, 1000, &sink);
+    struct at_store *s = at_store_create(vulkan, 1000, AT_USE_WEIGHTS, &sink);
     float v[1000];
     memset(v, 1, sizeof(v));
     AT_CHECK(s && at_store_read(s, 0, v, 1000));
@@ -352,7 +352,7 @@ static void an_op_without_kernels_is_named(void)
 static void a_tensor_beyond_31_bits_is_refused(void)
 {
     int64_t count = (int64_t)1 << 31;
-    struct at_store *s = at_store_create(NULL, count, &sink); // no memory behind it
+    struct at_store *s = at_store_create(NULL, count, AT_USE_WEIGHTS, &sink); // no memory behind it
     struct at_graph *g = at_graph_create(&sink);
     at_fill(g, at_graph_leaf(g, "w", AT_SHAPE(count), s, NULL, 0), 1);
     struct at_plan *plan = at_plan_create(g, &(struct at_plan_params){.real_size = 4});
@@ -369,7 +369,7 @@ static void too_little_memory_is_said_in_mib(void)
     setenv("ATTUNE_VK_HEAP", "8M", 1);
     struct at_device *dev = open_device();
     unsetenv("ATTUNE_VK_HEAP");
-    struct at_store *a = at_store_create(dev, 1 << 20, &sink), *b = at_store_create(dev, 3 << 19, &sink);
+    struct at_store *a = at_store_create(dev, 1 << 20, AT_USE_WEIGHTS, &sink), *b = at_store_create(dev, 3 << 19, AT_USE_WEIGHTS, &sink);
     AT_CHECK(a && !b);
     AT_CHECK_INT(sink.error, AT_ERROR_DEVICE);
     AT_CHECK(says("6 MiB"));
@@ -410,7 +410,7 @@ static bool scenario(void)
     if (!dev)
         return false;
     struct at_graph *g = at_graph_create(&sink);
-    struct at_store *s = at_store_create(dev, 40, &sink);
+    struct at_store *s = at_store_create(dev, 40, AT_USE_WEIGHTS, &sink);
     bool ok = g && s && two_phases(dev, g, s);
     at_store_destroy(&s);
     at_graph_destroy(&g);

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/graph/dry.h"
+
+#include "core/base/alloc.h"
+#include "core/ops/op.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+struct dry {
+    struct at_device dev;
+    const struct at_device *like;
+    atomic_ullong flops; // runs on several threads add to it
+};
+
+struct at_buffer {
+    char none;
+};
+
+struct at_run {
+    uint64_t flops[AT_PHASES];
+};
+
+static const char kind[] = "dry";
+static struct at_buffer nothing; // all buffers
+
+static void close_device(struct at_device *dev)
+{
+    at_free(dev);
+}
+
+static struct at_buffer *buffer_create(struct at_device *dev, size_t bytes)
+{
+    if (!dev->max_chunk || bytes <= dev->max_chunk)
+        return &nothing;
+    at_fail(dev->log, AT_ERROR_DEVICE, "%zu MiB are needed in one piece, but the device allocates at most %zu MiB",
+            bytes >> 20, dev->max_chunk >> 20);
+    return NULL;
+}
+
+static void buffer_destroy(struct at_device *dev, struct at_buffer *b)
+{
+    (void)dev;
+    (void)b;
+}
+
+static bool write_buffer(struct at_device *dev, struct at_buffer *b, size_t offset, const void *data, int64_t n,
+                         enum at_dtype dtype)
+{
+    (void)dev, (void)b, (void)offset, (void)data, (void)n, (void)dtype;
+    return true;
+}
+
+static bool read_buffer(struct at_device *dev, struct at_buffer *b, size_t offset, void *data, int64_t n,
+                        enum at_dtype dtype)
+{
+    (void)dev, (void)b, (void)offset, (void)dtype;
+    memset(data, 0, (size_t)n * 4);
+    return true;
+}
+
+static size_t scratch(const void *priv, const struct at_node *node)
+{
+    const struct dry *d = priv;
+    return d->like->api->scratch ? d->like->api->scratch(d->like, node) : 0;
+}
+
+static struct at_run *compile(struct at_device *dev, const struct at_plan *plan, struct at_buffer *const *arena)
+{
+    (void)arena;
+    struct at_run *run = at_calloc(1, sizeof(*run));
+    if (!run)
+        at_fail_memory(dev->log, sizeof(*run));
+    for (int p = 0, s = 0; run && p < AT_PHASES; p++)
+        for (; s < plan->phase_end[p]; s++)
+            run->flops[p] += (uint64_t)plan->steps[s].node->op->cost(plan->steps[s].node).flops;
+    return run;
+}
+
+static bool run_phase(struct at_device *dev, struct at_run *run, int phase)
+{
+    atomic_fetch_add(&((struct dry *)dev)->flops, run->flops[phase]);
+    return true;
+}
+
+static void release_run(struct at_device *dev, struct at_run *run)
+{
+    (void)dev;
+    at_free(run);
+}
+
+static const struct at_device_api api = {
+    .close = close_device,
+    .buffer_create = buffer_create,
+    .buffer_destroy = buffer_destroy,
+    .write = write_buffer,
+    .read = read_buffer,
+    .scratch = scratch,
+    .compile = compile,
+    .run = run_phase,
+    .release = release_run,
+};
+
+struct at_device *at_dry_open(const struct at_device *like, struct at_log *log)
+{
+    struct dry *d = at_calloc(1, sizeof(*d));
+    if (!d) {
+        at_fail_memory(log, sizeof(*d));
+        return NULL;
+    }
+    d->like = like;
+    d->dev = (struct at_device){.api = &api,
+                                .log = log,
+                                .kind = kind,
+                                .real_size = like->real_size,
+                                .max_chunk = like->max_chunk,
+                                .memory = like->memory,
+                                .workers = like->workers};
+    memcpy(d->dev.name, like->name, sizeof(d->dev.name));
+    return &d->dev;
+}
+
+bool at_is_dry(const struct at_device *dev)
+{
+    return dev->kind == kind;
+}
+
+double at_dry_flops(const struct at_device *dev)
+{
+    return (double)atomic_load(&((const struct dry *)dev)->flops);
+}

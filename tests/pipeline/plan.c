@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+// Forecasts and memory limits: a job tried on a dry device allocates what it then allocates, and a job that is made to fit
+// fits, and learns the same.
+#include "core/graph/dry.h"
+#include "core/vulkan/executor.h"
+#include "core/vulkan/memory.h"
+#include "tests/harness.h"
+#include "tests/pipeline/tiny.h"
+#include "tests/unit/capture.h"
+
+#include "pipelines/sample.h"
+
+#include <math.h>
+#include <string.h>
+
+static struct at_log quiet = {.level = AT_LEVEL_ERROR};
+static struct at_device *dev;
+
+// Trains on `on`, or only tries if forecast is not NULL.
+static bool dpo(struct at_device *on, const char *run, bool full, size_t limit, struct at_forecast *forecast)
+{
+    struct at_train_dpo_params p = tiny_dpo(run, 2);
+    p.full = full;
+    p.train.batch = 4;
+    p.train.memory_limit = limit;
+    p.train.forecast = forecast;
+    p.held_out = 0.3;
+    return at_train_dpo(on, &p, &quiet);
+}
+
+static bool lora(struct at_device *on, const char *run, struct at_forecast *forecast)
+{
+    return dpo(on, run, false, 0, forecast);
+}
+
+static bool full(struct at_device *on, const char *run, struct at_forecast *forecast)
+{
+    return dpo(on, run, true, 0, forecast);
+}
+
+static bool base(struct at_device *on, const char *run, struct at_forecast *forecast)
+{
+    struct at_train_base_params p = {.train = tiny_train(run, 2), .model = tiny_path("model"),
+                                     .data = {.imagefolder = tiny_path("pictures"), .size = TINY_SIDE}};
+    p.train.optimizer.ema = 0.9;
+    p.train.forecast = forecast;
+    return at_train_base(on, &p, &quiet);
+}
+
+static bool vae(struct at_device *on, const char *run, struct at_forecast *forecast)
+{
+    struct at_train_vae_params p = {.train = tiny_train(run, 2), .config = tiny_path("model"),
+                                    .data = {.imagefolder = tiny_path("pictures"), .size = TINY_SIDE}};
+    p.train.forecast = forecast;
+    return at_train_vae(on, &p, &quiet);
+}
+
+// Five pictures, two at once: the last batch is short.
+static bool sample(struct at_device *on, const char *run, struct at_forecast *forecast)
+{
+    (void)run, (void)forecast;
+    static const struct at_sample_item items[5] = {{"a", NULL, 1}, {"b", NULL, 2}, {"c", NULL, 3}, {"d", NULL, 4},
+                                                   {"e", NULL, 5}};
+    static float pixels[5 * TINY_SIDE * TINY_SIDE * 3];
+    struct at_sample_params p = {.items = items, .count = 5, .steps = 2, .cfg = 3, .batch = 2};
+    struct at_model *m = at_model_open(on, &(struct at_model_params){.path = tiny_path("model")}, &quiet);
+    bool ok = m && at_sample(m, &p, pixels, NULL);
+    at_model_destroy(&m);
+    return ok;
+}
+
+static void forecast_is_exact(const char *what, bool (*job)(struct at_device *, const char *, struct at_forecast *))
+{
+    char run[64];
+    snprintf(run, sizeof(run), "%s-%s", what, dev->kind);
+    struct at_forecast f = {0};
+    struct at_device *dry = at_dry_open(dev, &quiet);
+    dev->peak = dev->allocated;
+    AT_CHECK(dry && job(dry, scratch_path(run), &f));
+    AT_CHECK(!at_dir_exists(scratch_path(run))); // nothing was written
+    AT_CHECK(job(dev, scratch_path(run), NULL));
+    AT_CHECK(dry->peak > 0 && at_dry_flops(dry) > 0);
+    AT_CHECK_INT(dry->peak, dev->peak);
+    size_t sum = 0;
+    for (int i = 0; i < AT_USES; i++)
+        sum += dry->peak_used[i];
+    AT_CHECK_INT(sum, dry->peak);
+    AT_CHECK_INT(dry->allocated, 0);
+    at_device_close(&dry);
+}
+
+static void forecasts_are_exact(void)
+{
+    forecast_is_exact("lora", lora);
+    forecast_is_exact("full", full);
+    forecast_is_exact("base", base);
+    forecast_is_exact("vae", vae);
+    forecast_is_exact("sample", sample);
+}
+
+// What Vulkan itself counts, alignment included.
+static void the_driver_agrees(void)
+{
+    double counted = (double)at_vk_memory_usage(at_vulkan_device(dev)).device_peak, said = 0;
+    bool (*const jobs[])(struct at_device *, const char *, struct at_forecast *) = {lora, full, base, vae, sample};
+    for (size_t i = 0; i < sizeof(jobs) / sizeof(jobs[0]); i++) {
+        struct at_forecast f;
+        struct at_device *dry = at_dry_open(dev, &quiet);
+        AT_CHECK(dry && jobs[i](dry, "none", &f));
+        said = fmax(said, dry ? (double)dry->peak : 0);
+        at_device_close(&dry);
+    }
+    AT_CHECK_NEAR(said / counted, 1, 0.02);
+}
+
+// The same training in less and less memory, down to where it is refused.
+static void limits_are_kept(void)
+{
+    struct at_forecast f;
+    struct at_device *dry = at_dry_open(dev, &quiet);
+    AT_CHECK(dry && dpo(dry, "none", false, 0, &f));
+    size_t whole = dry->peak, least = whole;
+    at_device_close(&dry);
+    AT_CHECK(dpo(dev, scratch_path("whole"), false, 0, NULL));
+    int kept = 0;
+    for (int percent = 95; percent > 5; percent -= 5) {
+        size_t limit = whole * (size_t)percent / 100;
+        char name[32];
+        snprintf(name, sizeof(name), "limit-%d", percent);
+        dev->peak = dev->allocated;
+        quiet.error = AT_ERROR_NONE;
+        if (!dpo(dev, scratch_path(name), false, limit, NULL)) {
+            AT_CHECK_INT(quiet.error, AT_ERROR_DEVICE);
+            AT_CHECK_INT(dev->peak, dev->allocated); // it was not tried
+            break;
+        }
+        AT_CHECK(dev->peak <= limit);
+        least = dev->peak;
+        kept++;
+        for (int step = 1; step <= 2; step++)
+            AT_CHECK_NEAR(tiny_metric(scratch_path(name), step, "loss") / tiny_metric(scratch_path("whole"), step, "loss"),
+                          1, 1e-4);
+        AT_CHECK_NEAR(tiny_metric(scratch_path(name), 1, "grad_norm") /
+                          tiny_metric(scratch_path("whole"), 1, "grad_norm"), 1, 1e-3);
+    }
+    AT_CHECK(kept >= 2 && least < whole);
+    quiet.error = AT_ERROR_NONE;
+}
+
+// Blocks computed again: a batch that cannot be cut leaves nothing else.
+static void blocks_are_computed_again(void)
+{
+    size_t peak[2];
+    double norm[2];
+    for (int again = 0; again < 2; again++) {
+        char name[32];
+        snprintf(name, sizeof(name), "again-%d", again);
+        struct at_train_dpo_params p = tiny_dpo(scratch_path(name), 1);
+        p.train.batch = 1;
+        p.train.memory_limit = again ? peak[0] - peak[0] / 50 : 0;
+        dev->peak = dev->allocated;
+        AT_CHECK(at_train_dpo(dev, &p, &quiet));
+        peak[again] = dev->peak;
+        norm[again] = tiny_metric(scratch_path(name), 1, "grad_norm");
+    }
+    AT_CHECK(peak[1] < peak[0]);
+    AT_CHECK_NEAR(norm[1] / norm[0], 1, 1e-4);
+}
+
+static void sampling_keeps_a_limit(void)
+{
+    static const struct at_sample_item items[4] = {{"a", NULL, 1}, {"b", NULL, 2}, {"c", NULL, 3}, {"d", NULL, 4}};
+    static float pixels[2][4 * TINY_SIDE * TINY_SIDE * 3];
+    struct at_sample_params p = {.items = items, .count = 4, .steps = 2, .cfg = 3};
+    struct at_model *m = at_model_open(dev, &(struct at_model_params){.path = tiny_path("model")}, &quiet);
+    size_t peak[2] = {0};
+    for (int limited = 0; m && limited < 2; limited++) {
+        at_model_drop(m, 0);
+        p.memory_limit = limited ? peak[0] - peak[0] / 20 : 0;
+        dev->peak = dev->allocated;
+        AT_CHECK(at_sample(m, &p, pixels[limited], NULL));
+        peak[limited] = dev->peak;
+        at_model_destroy(&m);
+        m = at_model_open(dev, &(struct at_model_params){.path = tiny_path("model")}, &quiet);
+    }
+    AT_CHECK(peak[1] < peak[0] && peak[1] <= peak[0] - peak[0] / 20);
+    for (size_t i = 0; i < sizeof(pixels[0]) / sizeof(float); i++)
+        AT_CHECK_NEAR(pixels[0][i], pixels[1][i], 1e-4);
+    p.memory_limit = 1000;
+    AT_CHECK(m && !at_sample(m, &p, pixels[0], NULL));
+    AT_CHECK_INT(quiet.error, AT_ERROR_DEVICE);
+    quiet.error = AT_ERROR_NONE;
+    at_model_destroy(&m);
+}
+
+int main(int argc, char **argv)
+{
+    bool vulkan = argc > 1 && strcmp(argv[1], "--vulkan") == 0;
+    quiet.write = at_log_drop;
+    dev = vulkan ? at_vulkan_open(&(struct at_vulkan_params){0}, &quiet) : tiny_device(&quiet, 2);
+    if (!dev)
+        return AT_SKIP;
+    scratch_make();
+    AT_RUN(forecasts_are_exact);
+    if (vulkan) {
+        AT_RUN(the_driver_agrees);
+    } else {
+        AT_RUN(limits_are_kept);
+        AT_RUN(blocks_are_computed_again);
+        AT_RUN(sampling_keeps_a_limit);
+    }
+    at_device_close(&dev);
+    scratch_remove();
+    return at_test_end();
+}
