@@ -108,6 +108,7 @@ static bool run_step(struct loop *l, int64_t step)
     at_metrics_add(&m, "grad_norm", norm);
     at_metrics_add(&m, "lr", lr);
     at_metrics_add(&m, "seconds", l->seconds);
+    at_metrics_add(&m, l->method->rate, p->batch * batches / l->seconds);
     report(l, step + 1, &m);
     return write_metrics(l, step + 1, &m);
 }
@@ -155,19 +156,33 @@ static bool prepare(struct loop *l, int64_t *start)
     return open_metrics(l, *start);
 }
 
-// A value as text, freed with at_free; NULL if there is none.
+// A value as text, without the brackets of the array that at_json_text prints around it; freed with at_free.
 static char *value_text(struct at_json value, struct at_log *log)
 {
     struct at_json_doc *doc = at_json_present(value) ? at_json_create(log, true) : NULL;
     if (!doc)
-        return NULL;
+        return at_strdup("not set");
     at_json_put_copy(at_json_root(doc), NULL, value);
     char *text = at_json_text(doc, false);
     at_json_destroy(&doc);
+    size_t n = text ? strlen(text) : 0;
+    if (n > 2) {
+        memmove(text, text + 1, n - 2);
+        text[n - 2] = '\0';
+    }
     return text;
 }
 
-// Says which settings of a resumed run are not those it began with.
+static bool changes_nothing(const char *setting)
+{
+    static const char *const list[] = {"resume", "out", "steps", "save-every", "keep", "device", "threads", NULL};
+    for (int i = 0; list[i]; i++)
+        if (strcmp(list[i], setting) == 0)
+            return true;
+    return false;
+}
+
+// Says which settings of a resumed run are not those it began with: its result is then that of no one setting.
 static void compare_config(const struct at_train_params *p, struct at_log *log)
 {
     char *path = at_path_join(p->run, "run.json");
@@ -176,9 +191,8 @@ static void compare_config(const struct at_train_params *p, struct at_log *log)
     for (struct at_json v = old ? at_json_first(p->config) : none; v.item; v = at_json_next(v)) {
         const char *key = at_json_key(v);
         char *before = value_text(at_json_get(was, key), log), *now = value_text(v, log);
-        if (strcmp(key, "resume") != 0 && strcmp(before ? before : "", now ? now : "") != 0)
-            at_warn(log, "%s: \"%s\" was %s when the run began and is now %s", path, key, before ? before : "absent",
-                    now ? now : "absent");
+        if (before && now && !changes_nothing(key) && strcmp(before, now) != 0)
+            at_warn(log, "%s: \"%s\" was %s when the run began, and is %s now", path, key, before, now);
         at_free(before);
         at_free(now);
     }

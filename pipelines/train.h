@@ -53,6 +53,7 @@ double at_metrics_get(const struct at_metrics *m, const char *name);
 struct at_train_method {
     void *priv;
     const char *name; // "dpo"
+    const char *rate; // the metric of its speed: "pairs_per_second"
     struct at_params *const *sets; // what is trained
     const char *const *set_names;  // "unet", "lora"
     int set_count;

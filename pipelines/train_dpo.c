@@ -323,7 +323,7 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
     if (ok) {
         static const char *const names[] = {"lora", "unet"};
         struct at_params *set = j.p->full ? j.m->unet_params : j.lora->params;
-        struct at_train_method method = {.priv = &j, .name = "dpo", .sets = &set, .set_names = &names[j.p->full],
+        struct at_train_method method = {.priv = &j, .name = "dpo", .rate = "pairs_per_second", .sets = &set, .set_names = &names[j.p->full],
                                          .set_count = 1, .batch = run_batch, .save = save};
         ok = at_train(&method, &j.p->train, log);
     }

@@ -368,7 +368,7 @@ static void edited_settings_are_reported(void)
     p.train.resume = true;
     p.train.steps = 2;
     AT_CHECK_INT(run_listening(&p), AT_ERROR_NONE);
-    says("\"caption_dropout\" was [0.3] when the run began and is now [0.1]");
+    says("\"caption_dropout\" was 0.3 when the run began, and is 0.1 now");
     AT_CHECK(strstr(said, "\"model\"") == NULL);
     at_json_destroy(&doc);
 }
