@@ -56,7 +56,8 @@ void at_model_drop(struct at_model *m, unsigned parts);
 int at_model_tokens(const struct at_model *m);
 // The ids of one prompt, L of them. A prompt that is cut is warned about with the part that was lost.
 AT_NODISCARD bool at_model_tokenize(const struct at_model *m, const char *prompt, int32_t *ids);
-// Hidden states of n prompts into (n,L,width).
+// Hidden states of n prompts, or of their ids (n,L), into (n,L,width).
+AT_NODISCARD bool at_model_hidden(struct at_model *m, const int32_t *ids, int n, float *hidden);
 AT_NODISCARD bool at_model_embed(struct at_model *m, const char *const *prompts, int n, float *hidden);
 
 // Images (n,H,W,3) in -1 .. 1 to moments (n,h,w,2C) and back from scaled latents (n,h,w,C).

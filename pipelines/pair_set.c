@@ -4,7 +4,7 @@
 #include "core/base/alloc.h"
 #include "core/base/rng.h"
 #include "core/graph/dry.h"
-#include "pipelines/latent_cache.h"
+#include "pipelines/cache.h"
 
 #include <string.h>
 
@@ -13,7 +13,7 @@ struct builder {
     const struct at_pair_set_params *p;
     struct at_pair_set *s;
     struct at_pairs pairs;
-    struct at_latent_cache *cache;
+    const char *cache; // folder; NULL: none
     uint32_t *order; // pairs, the held-out ones last
 };
 
@@ -53,6 +53,28 @@ static bool order_pairs(struct builder *b)
     return true;
 }
 
+static bool compute_hidden(void *priv, const void *ids, int n, float *hidden)
+{
+    return at_model_hidden(priv, ids, n, hidden);
+}
+
+// The hidden states of `count` prompts.
+static bool embed(struct builder *b, const char *const *prompts, int count, float *hidden)
+{
+    size_t length = (size_t)at_model_tokens(b->m);
+    int32_t *ids = at_calloc((size_t)count * length, sizeof(*ids));
+    struct at_cache *cache = at_cache_open(b->m->text_params, "hidden", b->cache);
+    bool ok = ids || at_fail_memory(b->m->log, (size_t)count * length * sizeof(*ids));
+    ok = ok && cache;
+    for (int i = 0; ok && i < count; i++)
+        ok = at_model_tokenize(b->m, prompts[i], ids + (size_t)i * length);
+    struct at_cache_rows rows = {ids, length * sizeof(*ids), count, hidden, b->s->text, compute_hidden, b->m};
+    ok = ok && at_cache_rows(cache, &rows);
+    at_cache_close(&cache);
+    at_free(ids);
+    return ok;
+}
+
 // The hidden states of every different prompt.
 static bool embed_prompts(struct builder *b)
 {
@@ -76,7 +98,7 @@ static bool embed_prompts(struct builder *b)
     ok = ok && (s->hidden = at_calloc(((size_t)count + 1) * s->text, sizeof(float)));
     if (!ok)
         at_fail_memory(b->m->log, ((size_t)count + 1) * s->text * sizeof(float));
-    ok = ok && at_model_embed(b->m, prompts, count + 1, s->hidden);
+    ok = ok && embed(b, prompts, count + 1, s->hidden);
     at_free(prompts);
     return ok;
 }
@@ -106,6 +128,12 @@ static bool load_pair(struct builder *b, size_t i, float *images)
     return ok;
 }
 
+static bool compute_moments(void *priv, const void *images, int n, float *moments)
+{
+    const struct builder *b = priv;
+    return at_model_encode(b->m, images, n, b->p->size, b->p->size, moments);
+}
+
 static bool encode_pairs(struct builder *b)
 {
     struct at_pair_set *s = b->s;
@@ -116,22 +144,27 @@ static bool encode_pairs(struct builder *b)
     bool ok = images && s->moments;
     if (!ok)
         at_fail_memory(b->m->log, (size_t)s->count * sides * 2 * s->latent * sizeof(float));
+    struct at_cache *cache = at_cache_open(b->m->vae_params, "moments", b->cache);
+    ok = ok && cache;
     bool dry = at_is_dry(b->m->dev); // then any pictures do
     size_t end = dry ? 1 : (size_t)s->count;
     for (size_t first = 0; ok && first < end; first += chunk) {
         size_t n = dry ? 0 : (size_t)s->count - first < chunk ? (size_t)s->count - first : chunk;
         for (size_t i = 0; ok && i < n; i++)
             ok = load_pair(b, first + i, images + i * sides * pixels);
-        ok = ok && at_latent_cache_encode(b->cache, b->m, images, (int)(chunk * sides), b->p->size,
-                                          s->moments + first * sides * 2 * s->latent);
+        struct at_cache_rows rows = {images, pixels * sizeof(float), (int)(chunk * sides),
+                                     s->moments + first * sides * 2 * s->latent, 2 * s->latent, compute_moments, b};
+        ok = ok && at_cache_rows(cache, &rows);
     }
+    at_cache_close(&cache);
     at_free(images);
     return ok;
 }
 
 struct at_pair_set *at_pair_set_open(struct at_model *m, const struct at_pair_set_params *p)
 {
-    struct builder b = {.m = m, .p = p, .s = at_calloc(1, sizeof(*b.s))};
+    bool dry = at_is_dry(m->dev);
+    struct builder b = {.m = m, .p = p, .cache = dry ? NULL : p->cache, .s = at_calloc(1, sizeof(*b.s))};
     if (!b.s) {
         at_fail_memory(m->log, sizeof(*b.s));
         return NULL;
@@ -140,14 +173,11 @@ struct at_pair_set *at_pair_set_open(struct at_model *m, const struct at_pair_se
     b.s->pixels = side * side;
     b.s->latent = (size_t)b.s->pixels * (size_t)m->vae.latent_channels;
     b.s->sides = p->flip ? 4 : 2;
-    bool dry = at_is_dry(m->dev);
     bool ok = at_pairs_read(m->log, p->path, &(struct at_pairs_params){.skip_images = dry}, &b.pairs);
     b.s->count = (int64_t)b.pairs.count;
-    ok = ok && order_pairs(&b) && embed_prompts(&b) && (b.cache = at_latent_cache_open(m, dry ? NULL : p->cache)) &&
-         encode_pairs(&b);
+    ok = ok && order_pairs(&b) && embed_prompts(&b) && encode_pairs(&b);
     if (ok && b.pairs.ties)
         at_info(m->log, "%s: %zu ties were left out", p->path, b.pairs.ties);
-    at_latent_cache_close(&b.cache);
     at_pairs_finish(&b.pairs);
     at_free(b.order);
     if (!ok)

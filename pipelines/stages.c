@@ -92,6 +92,12 @@ static bool prepare(struct at_model *m, struct stage *stage, int n, int height, 
     return stage->spread;
 }
 
+bool at_model_hidden(struct at_model *m, const int32_t *ids, int n, float *hidden)
+{
+    return prepare(m, &m->stages->text, n, 0, 0, build_text, 16) &&
+           at_spread_run(m->stages->text.spread, n, (const void *[]){ids}, (void *[]){hidden});
+}
+
 bool at_model_embed(struct at_model *m, const char *const *prompts, int n, float *hidden)
 {
     int length = at_model_tokens(m);
@@ -101,8 +107,7 @@ bool at_model_embed(struct at_model *m, const char *const *prompts, int n, float
         at_fail_memory(m->log, (size_t)n * (size_t)length * sizeof(*ids));
     for (int i = 0; ok && i < n; i++)
         ok = at_model_tokenize(m, prompts[i], ids + (size_t)i * (size_t)length);
-    ok = ok && prepare(m, &m->stages->text, n, 0, 0, build_text, 16) &&
-         at_spread_run(m->stages->text.spread, n, (const void *[]){ids}, (void *[]){hidden});
+    ok = ok && at_model_hidden(m, ids, n, hidden);
     at_free(ids);
     return ok;
 }

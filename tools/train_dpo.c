@@ -46,7 +46,7 @@ static void add_options(struct at_options *o, struct dpo *d)
         {"held-out", 0, AT_OPTION_REAL, &p->held_out, "X", "share of the prompts kept apart to measure accuracy",
          .min = 0, .max = 0.9},
         {"coin", 0, AT_OPTION_FLAG, &p->coin, NULL, "labels by coin: the control to compare a result with"},
-        {"cache", 0, AT_OPTION_TEXT, &p->cache, "FOLDER", "where encoded pictures are kept", .zero = "none"},
+        {"cache", 0, AT_OPTION_TEXT, &p->cache, "FOLDER", "where encoded pictures and texts are kept, by content", .zero = "none"},
         {0},
     };
     at_options_add(o, rows);

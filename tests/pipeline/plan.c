@@ -123,7 +123,7 @@ static void limits_are_kept(void)
     at_device_close(&dry);
     AT_CHECK(dpo(dev, scratch_path("whole"), false, 0, NULL));
     int kept = 0;
-    for (int percent = 95; percent > 5; percent -= 5) {
+    for (int percent = 90; percent > 5; percent -= 20) {
         size_t limit = whole * (size_t)percent / 100;
         char name[32];
         snprintf(name, sizeof(name), "limit-%d", percent);
