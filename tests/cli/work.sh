@@ -50,6 +50,19 @@ expect 0 'rank 2' lora inspect run
 expect 0 'done: coin' train dpo -d pairs.jsonl -o coin --steps 2 --batch 1 --rank 2 --coin --device cpu
 expect 0 'done: shipped' train dpo -o shipped --steps 1 --batch 1 --rank 2 --device cpu
 
+# Benches, as short as can be.
+fields() {
+    file=$1
+    shift
+    for field in "$@"; do
+        grep -qF "$field" "$file" || { failures=$((failures + 1)); echo "FAIL $file lacks $field"; }
+    done
+}
+"$attune" bench ops pick --seconds 0.001 --device cpu --threads 1 --json >ops.json
+fields ops.json '"ceilings":' '"copy_gb_s":' '"fma_gflop_s":' '"threads":	1' '"op":	"pick"' \
+    '"shapes":	"(256,77,768) (256)"' '"seconds":' '"gb_s":' '"roof":	"memory"' '"percent":'
+expect 0 'of roof' bench ops pick sinusoid --seconds 0.001 --device cpu
+
 expect 0 '1 page of 2 x 3 pictures' grid -m embedded -m embedded+run -m embedded+coin:0.5 -f prompts.txt -o grid --device cpu
 there grid/grid-001.png grid/grid.html
 expect 3 'nothere' grid -m embedded+nothere -p a -o grid --device cpu
