@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products: layers of the UNets of the embedded model and of Stable Diffusion 1.5. All else: tensors of tens of MiB, more
-// than caches hold, so that the memory's speed shows.
+// Products: layers of the UNets of the embedded model and of Stable Diffusion 1.5. All else: tensors of tens of MiB,
+// more than caches hold, so that the memory's speed shows.
 #include "pipelines/bench_ops.h"
 
 #define MILLIONS 16000000

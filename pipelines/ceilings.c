@@ -38,11 +38,10 @@ void at_ceilings_product(const struct at_product_shape *p, int threads, const fl
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int t = 0; t < threads; t++) {
         int64_t side = rows ? p->m : p->n, begin = side * t / threads, count = side * (t + 1) / threads - begin;
-        if (rows && count)
-            at_sgemm(p->ta, p->tb, count, p->n, p->k, 1, a + begin * (p->ta ? 1 : lda), lda, b, ldb, 0, c + begin * p->n,
-                     p->n);
-        else if (count)
-            at_sgemm(p->ta, p->tb, p->m, count, p->k, 1, a, lda, b + begin * (p->tb ? ldb : 1), ldb, 0, c + begin, p->n);
+        const float *from_a = rows ? a + begin * (p->ta ? 1 : lda) : a, *from_b = rows ? b : b + begin * (p->tb ? ldb : 1);
+        if (count)
+            at_sgemm(p->ta, p->tb, rows ? count : p->m, rows ? p->n : count, p->k, 1, from_a, lda, from_b, ldb, 0,
+                     c + begin * (rows ? p->n : 1), p->n);
     }
 }
 

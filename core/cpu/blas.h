@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// CBLAS products, from OpenBLAS: what the products of the host kernels (gemm.h) are measured against; nothing else needs
-// it. It is loaded at run time, because its choice of kernels is made while loading and Debian's 0.3.21 takes newer
+// CBLAS products, from OpenBLAS: what the products of the host kernels (gemm.h) are measured against, and needed for
+// nothing else. It is loaded at run time, because its choice of kernels is made while loading and Debian's 0.3.21 takes newer
 // AVX-512 processors for Haswell, at half their speed.
 #ifndef CORE_CPU_BLAS_H
 #define CORE_CPU_BLAS_H

@@ -67,7 +67,7 @@ struct at_op {
     bool (*vulkan)(struct at_lower *l);
     size_t (*vulkan_scratch)(const struct at_node *n);
     struct at_cost (*cost)(const struct at_node *n);
-    // One product of the node's arithmetic, for benches. NULL: the op is no product; false: this node is not a single one.
+    // The node's arithmetic as one product, for benches. NULL: the op is none; false: this node is not a single one.
     bool (*product)(const struct at_node *n, struct at_product_shape *p);
     const struct at_op_case *cases;
     int case_count;

@@ -61,6 +61,10 @@ fields() {
 "$attune" bench ops pick --seconds 0.001 --device cpu --threads 1 --json >ops.json
 fields ops.json '"ceilings":' '"copy_gb_s":' '"fma_gflop_s":' '"threads":	1' '"op":	"pick"' \
     '"shapes":	"(256,77,768) (256)"' '"seconds":' '"gb_s":' '"roof":	"memory"' '"percent":'
+"$attune" bench model --batch 1 --seconds 0.001 --device cpu --json >model.json
+fields model.json '"model":	"embedded"' '"size":	64' '"batch":	1' '"ceilings":' '"task":	"decoding"' \
+    '"task":	"denoiser"' '"task":	"sampling step with guidance"' '"task":	"DPO step, LoRA of rank 8"' \
+    '"unit":	"pair"' '"items_per_second":' '"gflop_s":' '"percent":' '"arena_bytes":' '"op":	"conv2d_dx"' '"share":'
 expect 0 'of roof' bench ops pick sinusoid --seconds 0.001 --device cpu
 
 expect 0 '1 page of 2 x 3 pictures' grid -m embedded -m embedded+run -m embedded+coin:0.5 -f prompts.txt -o grid --device cpu
