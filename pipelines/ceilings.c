@@ -7,12 +7,13 @@
 #include "core/vulkan/executor.h"
 #include "core/vulkan/measure.h"
 
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
 #define SIDE INT64_C(1024)
 #define BYTES (INT64_C(64) << 20)
-#define ROUNDS 8
+#define ROUNDS 16
 
 static double now(void)
 {
@@ -30,40 +31,65 @@ static void copy_all(char *to, const char *from, int threads)
     }
 }
 
-static void multiply_all(const float *x, const float *y, float *z, int threads)
+void at_ceilings_product(const struct at_product_shape *p, int threads, const float *a, const float *b, float *c)
 {
+    bool rows = p->m >= p->n;
+    int64_t lda = p->ta ? p->m : p->k, ldb = p->tb ? p->k : p->n;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int t = 0; t < threads; t++) {
-        int64_t begin = SIDE * t / threads, end = SIDE * (t + 1) / threads;
-        at_sgemm(false, true, end - begin, SIDE, SIDE, 1, x + begin * SIDE, SIDE, y, SIDE, 0, z + begin * SIDE, SIDE);
+        int64_t side = rows ? p->m : p->n, begin = side * t / threads, count = side * (t + 1) / threads - begin;
+        const float *from_a = rows ? a + begin * (p->ta ? 1 : lda) : a, *from_b = rows ? b : b + begin * (p->tb ? ldb : 1);
+        if (count)
+            at_sgemm(p->ta, p->tb, rows ? count : p->m, rows ? p->n : count, p->k, 1, from_a, lda, from_b, ldb, 0,
+                     c + begin * (rows ? p->n : 1), p->n);
     }
+}
+
+// FLOPs of the multiply-adds of all threads.
+static double add_all(struct at_device *dev, int threads)
+{
+    double flops = 0;
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : flops)
+    for (int t = 0; t < threads; t++)
+        flops += at_cpu_fma(dev);
+    return flops;
 }
 
 // The best of a few rounds, the first of which touches the memory.
 static bool measure_cpu(struct at_device *dev, struct at_ceilings *out)
 {
+    static const struct at_product_shape cube = {.tb = true, .m = SIDE, .n = SIDE, .k = SIDE};
     int threads = at_cpu_threads(dev);
     char *block = at_calloc_aligned(2, (size_t)BYTES);
     if (!block)
         return at_fail_memory(dev->log, 2 * (size_t)BYTES);
     float *x = (float *)(void *)block, *y = x + SIDE * SIDE, *z = y + SIDE * SIDE;
-    double copy = 1e30, product = 1e30;
+    *out = (struct at_ceilings){0};
+    memset(block, 1, (size_t)BYTES); // memory that was never written is one page of zeros
     for (int i = 0; i < ROUNDS; i++) {
         double start = now();
         copy_all(block + BYTES, block, threads);
-        double took = now() - start;
-        copy = took < copy ? took : copy;
+        out->copy = fmax(out->copy, 2.0 * (double)BYTES / (now() - start));
     }
     for (int i = 0; i < ROUNDS; i++) {
+        double start = now(), flops = add_all(dev, threads);
+        out->fma = fmax(out->fma, flops / (now() - start));
+    }
+    for (int i = 0; i < ROUNDS && at_blas_load(i ? NULL : dev->log); i++) {
         double start = now();
-        multiply_all(x, y, z, threads);
-        double took = now() - start;
-        product = took < product ? took : product;
+        at_ceilings_product(&cube, threads, x, y, z);
+        out->product = fmax(out->product, 2.0 * (double)(SIDE * SIDE * SIDE) / (now() - start));
     }
     at_free(block);
-    *out = (struct at_ceilings){.copy = 2.0 * (double)BYTES / copy,
-                                .product = 2.0 * (double)(SIDE * SIDE * SIDE) / product};
     return true;
+}
+
+double at_ceilings_seconds(const struct at_ceilings *c, const struct at_cost *cost, bool *memory)
+{
+    double compute = cost->flops / c->fma, move = cost->bytes / c->copy;
+    if (memory)
+        *memory = move >= compute;
+    return fmax(compute, move);
 }
 
 bool at_ceilings_measure(struct at_device *dev, struct at_ceilings *out)

@@ -58,6 +58,11 @@ void at_denoiser_destroy(struct at_denoiser **d)
     *d = NULL;
 }
 
+double at_denoiser_flops(const struct at_denoiser *d)
+{
+    return at_spread_flops(d->spread);
+}
+
 bool at_denoiser_run(struct at_denoiser *d, const float *x, const float *t, const float *text, float *y)
 {
     return at_spread_run(d->spread, d->batch, (const void *[]){x, t, text}, (void *[]){y});

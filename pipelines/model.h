@@ -63,6 +63,8 @@ AT_NODISCARD bool at_model_embed(struct at_model *m, const char *const *prompts,
 // Images (n,H,W,3) in -1 .. 1 to moments (n,h,w,2C) and back from scaled latents (n,h,w,C).
 AT_NODISCARD bool at_model_encode(struct at_model *m, const float *images, int n, int height, int width, float *moments);
 AT_NODISCARD bool at_model_decode(struct at_model *m, const float *latents, int n, int h, int w, float *images);
+// FLOPs of decoding an image, of the size that was decoded last; 0 before.
+double at_model_decode_flops(const struct at_model *m);
 // A scaled latent from moments (h,w,2C) of `pixels` = h * w: mean + deviation * noise (NULL: the mean).
 void at_model_latent(const struct at_model *m, const float *moments, const float *noise, int64_t pixels, float *latent);
 

@@ -175,6 +175,11 @@ size_t at_spread_bytes(const struct at_spread *s)
     return bytes;
 }
 
+double at_spread_flops(const struct at_spread *s)
+{
+    return s->workers[0].exec->plan->flops / s->batch;
+}
+
 int at_spread_replicas(const struct at_device *dev, int items)
 {
     int count = dev->workers < AT_REPLICAS ? dev->workers : AT_REPLICAS;

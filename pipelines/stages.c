@@ -131,3 +131,8 @@ bool at_model_decode(struct at_model *m, const float *latents, int n, int h, int
     return prepare(m, &m->stages->decode, n, h, w, build_decode, vae_batch(h * factor, w * factor)) &&
            at_spread_run(m->stages->decode.spread, n, (const void *[]){latents}, (void *[]){images});
 }
+
+double at_model_decode_flops(const struct at_model *m)
+{
+    return m->stages->decode.spread ? at_spread_flops(m->stages->decode.spread) : 0;
+}

@@ -5,9 +5,9 @@
 #include "core/base/rng.h"
 #include "core/diffusion/ddim.h"
 #include "core/io/file.h"
+#include "pipelines/dpo_network.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/pair_set.h"
-#include "pipelines/spread.h"
 #include "pipelines/train_methods.h"
 
 #include <math.h>
@@ -28,32 +28,6 @@ struct dpo_job {
     float *x, *target, *t, *text, *m_policy, *m_reference, *seeds, *noise, *latent;
     double *weight, *policy_error, *reference_error, *dm;
 };
-
-// The error of one network: which weights and adapters is what differs between policy and reference.
-struct network {
-    const struct dpo_job *j;
-    struct at_model *m;
-    bool adapted;
-};
-
-static bool build(const void *priv, struct at_graph *g, int worker, int batch, struct at_ports *ports)
-{
-    const struct network *n = priv;
-    const struct at_unet_config *c = &n->m->unet;
-    struct at_builder b = {.g = g, .params = n->m->unet_params, .replica = worker};
-    if (n->adapted) {
-        b.adapters = &n->j->lora->adapter;
-        b.adapter_count = 1;
-    }
-    struct at_shape latent = AT_SHAPE(batch, n->j->side, n->j->side, c->in_channels);
-    ports->in[0] = at_graph_input(g, "x", latent, AT_F32);
-    ports->in[1] = at_graph_input(g, "t", AT_SHAPE(batch), AT_F32);
-    ports->in[2] = at_graph_input(g, "text", AT_SHAPE(batch, at_model_tokens(n->j->m), c->context[0]), AT_F32);
-    ports->in[3] = at_graph_input(g, "target", latent, AT_F32);
-    struct at_unet_inputs in = {.x = ports->in[0], .t = ports->in[1], .context = ports->in[2]};
-    ports->out[0] = at_sq_err(g, at_unet(&b, c, &in), ports->in[3], NULL);
-    return at_graph_ok(g);
-}
 
 // Fills items i (winner) and B + i (loser) from a pair. `draw` is the number that all randomness of the item hangs on.
 static void fill_pair(struct dpo_job *j, int i, int64_t pair, uint64_t draw, int t)
@@ -258,10 +232,13 @@ static bool allocate(struct dpo_job *j)
 
 static bool open_networks(struct dpo_job *j, struct at_device *dev)
 {
-    struct network policy = {j, j->m, !j->p->full}, reference = {j, j->frozen ? j->frozen : j->m, false};
-    struct at_spread_params p = {.dev = dev, .items = 2 * j->p->train.batch, .build = build, .priv = &policy,
-                                 .gradient = true, .recompute = at_fit_recompute(&j->p->train.fit)};
-    struct at_spread_params r = {.dev = dev, .items = 2 * j->p->train.batch, .build = build, .priv = &reference};
+    struct at_dpo_network policy = {j->m, j->p->full ? NULL : &j->lora->adapter, j->side, at_model_tokens(j->m)};
+    struct at_dpo_network reference = {j->frozen ? j->frozen : j->m, NULL, j->side, policy.tokens};
+    struct at_spread_params p = {.dev = dev, .items = 2 * j->p->train.batch, .build = at_dpo_network_build,
+                                 .priv = &policy, .gradient = true,
+                                 .recompute = at_fit_recompute(&j->p->train.fit)};
+    struct at_spread_params r = {.dev = dev, .items = 2 * j->p->train.batch, .build = at_dpo_network_build,
+                                 .priv = &reference};
     return (j->policy = at_spread_create(&p, j->log)) && (j->reference = at_spread_create(&r, j->log));
 }
 

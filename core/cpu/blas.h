@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// CBLAS products, from OpenBLAS. It is loaded at run time, because its choice of kernels is made while loading and
-// Debian's 0.3.21 takes newer AVX-512 processors for Haswell, at half their speed.
+// CBLAS products, from OpenBLAS: what the products of the host kernels (gemm.h) are measured against, and needed for
+// nothing else. It is loaded at run time, because its choice of kernels is made while loading and Debian's 0.3.21 takes newer
+// AVX-512 processors for Haswell, at half their speed.
 #ifndef CORE_CPU_BLAS_H
 #define CORE_CPU_BLAS_H
 
@@ -8,8 +9,8 @@
 
 #include <stdint.h>
 
-// Loads the library, once a process; false (AT_ERROR_FAILED) says which Debian package is missing. One thread a call:
-// the team of the executor is the only parallelism.
+// Loads the library, once a process; false (with a warning, no failure) says which Debian package is missing. One
+// thread a call: the caller splits the work.
 AT_NODISCARD bool at_blas_load(struct at_log *log);
 // The kernels in use, such as "SkylakeX"; after at_blas_load.
 const char *at_blas_name(void);

@@ -2,7 +2,6 @@
 #include "core/cpu/cpu.h"
 
 #include "core/base/alloc.h"
-#include "core/cpu/blas.h"
 #include "core/cpu/kernel.h"
 
 #include <omp.h>
@@ -48,9 +47,15 @@ static at_host_kernel *const kernels_avx512[AT_OP_COUNT] = {
 };
 #endif
 
+at_host_kernel at_host_fma_f64, at_host_fma_f32_base; // fma.c
+#if AT_X86
+at_host_kernel at_host_fma_f32_avx2, at_host_fma_f32_avx512;
+#endif
+
 struct cpu {
     struct at_device dev;
     at_host_kernel *const *kernels;
+    at_host_kernel *fma;
     const char *isa;
     int threads;
     at_cpu_report *report;
@@ -230,22 +235,23 @@ static bool choose_isa(struct cpu *cpu, const char *wanted)
 {
     struct {
         const char *name;
-        at_host_kernel *const *kernels;
+        at_host_kernel *const *kernels, *fma;
         bool have;
     } table[] = {
 #if AT_X86
-        {"avx512", kernels_avx512,
+        {"avx512", kernels_avx512, at_host_fma_f32_avx512,
          __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")},
-        {"avx2", kernels_avx2,
+        {"avx2", kernels_avx2, at_host_fma_f32_avx2,
          __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
 #endif
-        {"base", kernels_base, true},
+        {"base", kernels_base, at_host_fma_f32_base, true},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         if (!table[i].have || (wanted && strcmp(wanted, table[i].name) != 0))
             continue;
         cpu->kernels = table[i].kernels;
+        cpu->fma = table[i].fma;
         cpu->isa = table[i].name;
         return true;
     }
@@ -267,8 +273,6 @@ static void processor_name(char name[128])
 
 struct at_device *at_cpu_open(const struct at_cpu_params *p, struct at_log *log)
 {
-    if (!at_blas_load(log))
-        return NULL;
     struct cpu *cpu = at_calloc(1, sizeof(*cpu));
     if (!cpu) {
         at_fail_memory(log, sizeof(*cpu));
@@ -281,6 +285,7 @@ struct at_device *at_cpu_open(const struct at_cpu_params *p, struct at_log *log)
     processor_name(cpu->dev.name);
     if (p->oracle) {
         cpu->kernels = kernels_f64;
+        cpu->fma = at_host_fma_f64;
         cpu->isa = "base";
     } else if (!choose_isa(cpu, p->isa)) {
         at_free(cpu);
@@ -297,6 +302,13 @@ int at_cpu_threads(const struct at_device *dev)
 const char *at_cpu_isa(const struct at_device *dev)
 {
     return ((const struct cpu *)dev)->isa;
+}
+
+double at_cpu_fma(const struct at_device *dev)
+{
+    double flops;
+    ((const struct cpu *)dev)->fma(&(struct at_kernel){.out = &flops, .threads = 1});
+    return flops;
 }
 
 void at_cpu_profile(struct at_device *dev, at_cpu_report *report, void *priv)

@@ -11,11 +11,14 @@ struct at_cpu_params {
     bool oracle;      // double precision, portable kernels
 };
 
-// NULL if BLAS is missing, or an instruction set is asked for that the processor lacks.
+// NULL if an instruction set is asked for that the processor lacks.
 struct at_device *at_cpu_open(const struct at_cpu_params *params, struct at_log *log);
 int at_cpu_threads(const struct at_device *dev);
 const char *at_cpu_isa(const struct at_device *dev);
-// After each operator of a run, one thread calls `report` with the seconds it took. NULL: no more.
+// Multiply-adds in registers on the calling thread, for a few milliseconds; returns how many FLOPs that were.
+double at_cpu_fma(const struct at_device *dev);
+// After each operator of a run, one thread calls `report` with the seconds it took; concurrent runs call it concurrently.
+// NULL: no more.
 typedef void at_cpu_report(void *priv, const struct at_node *node, double seconds);
 void at_cpu_profile(struct at_device *dev, at_cpu_report *report, void *priv);
 // The memory of a buffer: float or, in the oracle, double. For tests that must set doubles.

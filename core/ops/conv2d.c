@@ -116,6 +116,15 @@ static struct at_cost cost(const struct at_node *n)
     return (struct at_cost){2 * depth * (double)at_shape_count(n->shape), at_cost_bytes(n)};
 }
 
+// Patches (pixels, taps C) times w^T.
+static bool product(const struct at_node *n, struct at_product_shape *p)
+{
+    struct at_shape w = n->in[1]->shape;
+    *p = (struct at_product_shape){.tb = true, .m = at_shape_rows(n->shape), .n = w.dim[0],
+                                   .k = w.dim[1] * w.dim[2] * w.dim[3]};
+    return true;
+}
+
 static const struct at_op_case cases[] = {
     {.in = {{4, {1, 1, 1, 1}}, {4, {1, 1, 1, 1}}}, .attr = {.i = {1}}},
     {.in = {{4, {2, 5, 7, 3}}, {4, {4, 3, 3, 3}}}, .attr = {.i = {1, 1, 1, 1, 1}}},
@@ -147,6 +156,7 @@ const struct at_op at_op_conv2d = {
     .vulkan = lower,
     .vulkan_scratch = vulkan_scratch,
     .cost = cost,
+    .product = product,
     AT_CASES(cases),
     .inplace = 1u << 3,
     .takes = 1u << AT_EPILOGUE_BIAS | 1u << AT_EPILOGUE_ACT | 1u << AT_EPILOGUE_RESIDUAL,

@@ -99,6 +99,15 @@ static struct at_cost cost(const struct at_node *n)
     return (struct at_cost){2 * depth * (double)at_shape_count(n->in[0]->shape), at_cost_bytes(n)};
 }
 
+// dy^T times patches (pixels, taps C).
+static bool product(const struct at_node *n, struct at_product_shape *p)
+{
+    struct at_shape w = n->shape;
+    *p = (struct at_product_shape){.ta = true, .m = w.dim[0], .n = w.dim[1] * w.dim[2] * w.dim[3],
+                                   .k = at_shape_rows(n->in[0]->shape)};
+    return true;
+}
+
 static const struct at_op_case cases[] = {
     {.in = {{4, {2, 5, 7, 4}}, {4, {2, 5, 7, 3}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .shape = {4, {4, 3, 3, 3}}},
     {.in = {{4, {2, 4, 5, 5}}, {4, {2, 7, 9, 12}}}, .attr = {.i = {2, 1, 1, 1, 1}}, .shape = {4, {5, 3, 3, 12}}},
@@ -124,6 +133,7 @@ const struct at_op at_op_conv2d_dw = {
     .vulkan = lower,
     .vulkan_scratch = vulkan_scratch,
     .cost = cost,
+    .product = product,
     AT_CASES(cases),
     .inplace = 1u << 3,
     .takes = 1u << AT_EPILOGUE_RESIDUAL,

@@ -126,6 +126,15 @@ static struct at_cost cost(const struct at_node *n)
     return (struct at_cost){2 * depth * (double)at_shape_count(n->shape), at_cost_bytes(n)};
 }
 
+static bool product(const struct at_node *n, struct at_product_shape *p)
+{
+    struct at_shape a = n->in[0]->shape;
+    bool ta = n->attr.i[0] != 0;
+    *p = (struct at_product_shape){ta, n->attr.i[1] != 0, at_shape_rows(n->shape), at_shape_last(n->shape),
+                                   ta ? at_shape_rows(a) : at_shape_last(a)};
+    return true;
+}
+
 static const struct at_op_case cases[] = {
     {.in = {{2, {1, 1}}, {2, {1, 1}}}, .attr = {.f = {1}}},
     {.in = {{2, {7, 33}}, {2, {33, 5}}}, .attr = {.f = {1}}},
@@ -168,6 +177,7 @@ const struct at_op at_op_matmul = {
     .vulkan = lower,
     .vulkan_scratch = vulkan_scratch,
     .cost = cost,
+    .product = product,
     AT_CASES(cases),
     .inplace = 1u << 3,
     .takes = 1u << AT_EPILOGUE_BIAS | 1u << AT_EPILOGUE_ACT | 1u << AT_EPILOGUE_RESIDUAL,

@@ -15,6 +15,12 @@ struct at_cost {
     double flops, bytes;
 };
 
+// The matrix product that a node comes to: (m,n) = op(a) op(b), sums over k; op transposes where asked.
+struct at_product_shape {
+    bool ta, tb;
+    int64_t m, n, k;
+};
+
 // What the gradient of one node is made from. `in` and `y` hold the node's inputs and output, recomputed where the plan
 // asks for it; `dx[i]` is to be set for every i with need[i].
 struct at_backward {
@@ -61,6 +67,8 @@ struct at_op {
     bool (*vulkan)(struct at_lower *l);
     size_t (*vulkan_scratch)(const struct at_node *n);
     struct at_cost (*cost)(const struct at_node *n);
+    // The node's arithmetic as one product, for benches. NULL: the op is none; false: this node is not a single one.
+    bool (*product)(const struct at_node *n, struct at_product_shape *p);
     const struct at_op_case *cases;
     int case_count;
     unsigned inplace;      // bit i: the output may take the memory of input i if it dies here

@@ -23,9 +23,17 @@ expect 2 'needs --model' grid -p a
 expect 2 'needs a file' data check
 expect 2 'needs --out' data make emoji
 
+expect 2 'attune bench needs a command' bench
+expect 2 'did you mean attune bench ops?' bench op
+expect 2 'unknown operator "convd"; did you mean conv2d?' bench ops matmul convd
+expect 2 'unknown operator "view"' bench ops view
+expect 2 '--batch: 999 is out of range' bench model --batch 999
+expect 2 '--seconds: 0 is out of range' bench ops --seconds 0
+
 expect 3 'none.txt' sample -m x -f none.txt
 expect 3 'none.json' sample -m x -p a --config none.json
 expect 3 'nomodel' sample -m nomodel -p a --device cpu
+expect 3 'nomodel' bench model -m nomodel --device cpu
 expect 3 'none.jsonl' data check none.jsonl
 expect 3 'none.safetensors' lora inspect none.safetensors
 expect 3 'nomodel' train dpo -m nomodel -d none.jsonl -o run --device cpu

@@ -57,6 +57,23 @@ expect 0 '"least_seconds"' plan --json sample -p a --count 3 -o planned --device
 expect 4 'are needed at least' train dpo -o planned --memory-limit 10M --device cpu
 expect 0 'at once' train dpo -o fitted --steps 1 --rank 2 --memory-limit 70M --device cpu
 
+# Benches, as short as can be.
+fields() {
+    file=$1
+    shift
+    for field in "$@"; do
+        grep -qF "$field" "$file" || { failures=$((failures + 1)); echo "FAIL $file lacks $field"; }
+    done
+}
+"$attune" bench ops pick --seconds 0.001 --device cpu --threads 1 --json >ops.json
+fields ops.json '"ceilings":' '"copy_gb_s":' '"fma_gflop_s":' '"threads":	1' '"op":	"pick"' \
+    '"shapes":	"(256,77,768) (256)"' '"seconds":' '"gb_s":' '"roof":	"memory"' '"percent":'
+"$attune" bench model --batch 1 --seconds 0.001 --device cpu --json >model.json
+fields model.json '"model":	"embedded"' '"size":	64' '"batch":	1' '"ceilings":' '"task":	"decoding"' \
+    '"task":	"denoiser"' '"task":	"sampling step with guidance"' '"task":	"DPO step, LoRA of rank 8"' \
+    '"unit":	"pair"' '"items_per_second":' '"gflop_s":' '"percent":' '"arena_bytes":' '"op":	"conv2d_dx"' '"share":'
+expect 0 'of roof' bench ops pick sinusoid --seconds 0.001 --device cpu
+
 expect 0 '1 page of 2 x 3 pictures' grid -m embedded -m embedded+run -m embedded+coin:0.5 -f prompts.txt -o grid --device cpu
 there grid/grid-001.png grid/grid.html
 expect 3 'nothere' grid -m embedded+nothere -p a -o grid --device cpu

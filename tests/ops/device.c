@@ -80,13 +80,3 @@ void ops_targets_close(struct ops_target targets[OPS_TARGETS], int n)
         at_device_close(&targets[i].serial);
     }
 }
-
-struct at_device *ops_device_open(const char *kind, struct at_log *log)
-{
-    if (strcmp(kind, "cpu") == 0)
-        return at_cpu_open(&(struct at_cpu_params){0}, log);
-    if (strcmp(kind, "vulkan") == 0)
-        return at_vulkan_open(&(struct at_vulkan_params){.select = getenv("ATTUNE_TEST_DEVICE")}, log);
-    at_fail(log, AT_ERROR_USAGE, "the op benches know no device '%s' (of: cpu, vulkan)", kind);
-    return NULL;
-}

@@ -19,7 +19,5 @@ int ops_targets_open(const char *kind, struct ops_target targets[OPS_TARGETS], s
 // Whether a device broke a rule that its results do not show: an error of the Vulkan validation layer.
 bool ops_target_faulty(const struct ops_target *target);
 void ops_targets_close(struct ops_target targets[OPS_TARGETS], int n);
-// The fastest variant of the kind, with all its threads. NULL: absent or failed.
-struct at_device *ops_device_open(const char *kind, struct at_log *log);
 
 #endif

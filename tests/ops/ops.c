@@ -3,7 +3,6 @@
 //     ops --ref DEVICE [op]     the device against the double-precision oracle
 //     ops --grad [op]           the oracle's gradients against differences
 //     ops --support             what each op can do
-//     ops --bench DEVICE [op]   speed beside the machine's ceilings
 //     ops --selftest            broken ops must be found
 #include "tests/ops/ops.h"
 
@@ -116,10 +115,8 @@ int main(int argc, char **argv)
         return run_grad(a, &log);
     if (strcmp(mode, "--support") == 0)
         return run_support();
-    if (strcmp(mode, "--bench") == 0 && a)
-        return ops_bench(a, b, &log);
     if (strcmp(mode, "--selftest") == 0)
         return ops_selftest(&log);
-    fprintf(stderr, "usage: ops --ref DEVICE [op] | --grad [op] | --support | --bench DEVICE [op] | --selftest\n");
+    fprintf(stderr, "usage: ops --ref DEVICE [op] | --grad [op] | --support | --selftest\n");
     return 2;
 }

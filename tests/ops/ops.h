@@ -8,7 +8,6 @@
 
 // The op of a name, or NULL.
 const struct at_op *ops_find(const char *name);
-int ops_bench(const char *kind, const char *only, struct at_log *log);
 int ops_selftest(struct at_log *log);
 
 #endif
