@@ -27,9 +27,11 @@ layout(push_constant, std430) uniform Push
 
 const int DIR = (FLAGS & 32u) != 0u ? -1 : 1;
 
+// The pixel under tap (0,0) and the index of its first channel, modulo 2^32 where it lies outside; from there to the tap.
 int a_y[A_SLOTS], a_x[A_SLOTS];
-uint a_image[A_SLOTS], a_at[A_SLOTS], b_line[B_SLOTS], b_at[B_SLOTS];
+uint a_at[A_SLOTS], a_tap;
 bool a_in[A_SLOTS];
+uint b_line[B_SLOTS], b_at[B_SLOTS], b_tap;
 
 uint k_segments()
 {
@@ -47,7 +49,7 @@ void a_row(uint s, uint i, uint z)
     uint line = i / row_w, image = line / row_h;
     a_y[s] = int(line - image * row_h) * step + from_y;
     a_x[s] = int(i - line * row_w) * step + from_x;
-    a_image[s] = image * h;
+    a_at[s] = ((image * h + uint(a_y[s])) * w + uint(a_x[s])) * c;
 }
 
 void a_segment(uint s, uint g, uint i)
@@ -56,7 +58,7 @@ void a_segment(uint s, uint g, uint i)
     uint v = uint(a_y[s] + DIR * int(ty)), u = uint(a_x[s] + DIR * int(tx));
     bool in_y = v < h, in_x = u < w;
     a_in[s] = in_y && in_x;
-    a_at[s] = ((a_image[s] + v) * w + u) * c + i;
+    a_tap = uint(DIR) * (ty * w + tx) * c;
 }
 
 void b_row(uint s, uint i, uint z)
@@ -67,25 +69,30 @@ void b_row(uint s, uint i, uint z)
 void b_segment(uint s, uint g, uint i)
 {
     uint tap_w = taps >> 16, ty = g / tap_w, tx = g - ty * tap_w;
-    b_at[s] = b_line[s] + tap_at + ty * tap_y + tx * tap_x + i * (B_ROWS ? 1 : ldb);
+    b_tap = tap_at + ty * tap_y + tx * tap_x;
+    if (!B_ROWS)
+        b_at[s] = b_line[s] + b_tap + i * ldb;
 }
 
 bool a_index(uint s, uint i, out uint at)
 {
     bool in_k = K_INSIDE ? true : i < c, here = a_in[s];
     here = here && in_k;
-    at = a_at[s];
+    at = a_at[s] + (a_tap + i);
     at = here ? at : 0;
-    a_at[s] += K_STEP;
     return here;
 }
 
 bool b_index(uint s, uint i, out uint at)
 {
     bool here = K_INSIDE ? true : i < c;
-    at = b_at[s];
+    if (B_ROWS) {
+        at = b_line[s] + (b_tap + i);
+    } else {
+        at = b_at[s];
+        b_at[s] += K_STEP * ldb;
+    }
     at = here ? at : 0;
-    b_at[s] += K_STEP * (B_ROWS ? 1 : ldb);
     return here;
 }
 

@@ -1,20 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/ops/product.h"
 
+#include "core/ops/product_tile.h"
+
 #include <assert.h>
-
-// The tile of y that a workgroup makes, the part of an invocation, the depth in shared memory (0: lean), and how fast
-// it is beside the largest when nothing is wasted. A cooperative-matrix kernel would be chosen in at_lower_product,
-// beside these.
-struct tile {
-    uint32_t bm, bn, tm, tn, bk;
-    double speed;
-};
-
-static const struct tile tiles[] = {
-    {128, 128, 8, 8, 16, 1},  {64, 64, 8, 4, 16, 0.9}, {128, 16, 8, 4, 16, 0.75},
-    {16, 128, 4, 8, 16, 0.75}, {32, 32, 4, 4, 16, 0.65},
-};
 
 struct sum_push {
     uint64_t parts, y, bias, residual;
@@ -35,37 +24,30 @@ static uint64_t above(uint64_t n, uint64_t each)
     return (n + each - 1) / each;
 }
 
-static uint32_t threads(const struct tile *t)
-{
-    return t->bm / t->tm * (t->bn / t->tn);
-}
-
 // Lanes along n, where neighbours read neighbours, unless there are few columns.
-static struct tile lean_tile(const struct at_lower *l, uint32_t n)
+static struct at_product_tile lean_tile(const struct at_lower *l, uint32_t n)
 {
     uint32_t lanes = at_lower_workgroup(l, l->cpu ? 8 : 64), columns = n <= 4 ? 1 : n <= 16 ? 4 : 8;
     columns = columns < lanes ? columns : lanes;
-    return (struct tile){.bm = lanes / columns * 8, .bn = columns * 4, .tm = 8, .tn = 4};
+    return (struct at_product_tile){.bm = lanes / columns * 8, .bn = columns * 4, .tm = 8, .tn = 4};
 }
 
 // The tile that takes the least time by a rough count: the work with all padding, over the share of a large device that
-// the workgroups fill.
-static struct tile choose_tile(const struct at_lower *l, const struct at_product_params *p)
+// the workgroups fill. A cooperative-matrix kernel would be chosen in at_lower_product, beside these.
+static struct at_product_tile choose_tile(const struct at_lower *l, const struct at_product_params *p)
 {
     const double fill = 96 * 128; // invocations
     bool a_wide = p->a_wide && at_lower_wide(p->push->a), b_wide = p->b_wide && at_lower_wide(p->push->b);
-    const struct tile *best = NULL;
+    const struct at_product_tile *best = NULL;
     double least = 0;
-    for (size_t i = 0; !l->cpu && i < sizeof(tiles) / sizeof(tiles[0]); i++) {
-        const struct tile *t = &tiles[i];
+    for (size_t i = 0; !l->cpu && i < AT_PRODUCT_TILES; i++) {
+        const struct at_product_tile *t = &at_product_tiles[i];
         uint32_t shared = t->bk * (t->bm + t->bn + 8) * 4;
-        if (threads(t) > l->info->max_workgroup || shared > l->info->shared_memory)
-            continue;
-        if ((t->bm > t->bn && !a_wide) ||
-            (t->bm < t->bn && !b_wide)) // too many loads an invocation, too many registers
+        if (at_product_tile_threads(t) > l->info->max_workgroup || shared > l->info->shared_memory ||
+            !at_product_tile_takes(t, a_wide, b_wide))
             continue;
         double groups = (double)(above(p->push->m, t->bm) * above(p->push->n, t->bn)) * p->splits * p->batches;
-        double full = groups * threads(t) / fill;
+        double full = groups * at_product_tile_threads(t) / fill;
         double time = groups * t->bm * t->bn / t->speed / (full < 1 ? full : 1);
         if (!best || time < least) {
             best = t;
@@ -108,13 +90,14 @@ bool at_lower_product(struct at_lower *l, const struct at_product_params *params
     head->form = (head->bias != 0) | (head->residual != 0) << 1 | (uint32_t)p.y_plain << 2 | p.splits << 8;
     if (p.splits > 1)
         head->y = l->scratch;
-    struct tile t = choose_tile(l, &p);
+    struct at_product_tile t = choose_tile(l, &p);
     bool tiled = t.bk != 0;
     uint32_t flags =
         (tiled && p.a_wide && at_lower_wide(head->a)) | (tiled && p.b_wide && at_lower_wide(head->b)) << 1 |
         (tiled && p.y_wide && at_lower_wide(head->y | head->bias | head->residual)) << 2 | (uint32_t)p.a_rows << 3 |
         (uint32_t)p.b_rows << 4 | (uint32_t)p.flip << 5 | (uint32_t)(!tiled || p.k_length % t.bk == 0) << 6;
-    uint32_t constants[] = {threads(&t), t.bm, t.bn, t.tm | t.tn << 8, t.bk, flags, p.splits > 1 ? 0 : (uint32_t)p.act};
+    uint32_t constants[] = {at_product_tile_threads(&t),       t.bm, t.bn, t.tm | t.tn << 8, t.bk, flags,
+                            p.splits > 1 ? 0 : (uint32_t)p.act};
     bool ok = at_lower_dispatch(
         l, &(struct at_lower_dispatch_params){
                .kernel = p.kernel,

@@ -244,5 +244,5 @@ void at_vk_name(struct at_vk_device *dev, VkObjectType type, uint64_t handle, co
                                           .objectType = type,
                                           .objectHandle = handle,
                                           .pObjectName = name};
-    (void)vkSetDebugUtilsObjectNameEXT(dev->handle, &info); // a name lost is no failure
+    (void)dev->instance.set_name(dev->handle, &info); // a name lost is no failure
 }

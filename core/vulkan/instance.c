@@ -91,6 +91,19 @@ static bool fail_no_driver(struct at_log *log)
                    "Intel and software; nvidia-vulkan-icd for NVIDIA), or use the CPU");
 }
 
+static bool find_debug_utils(struct at_vk_instance *instance)
+{
+    VkInstance handle = instance->handle;
+    instance->create_messenger =
+        (PFN_vkCreateDebugUtilsMessengerEXT)vkGetInstanceProcAddr(handle, "vkCreateDebugUtilsMessengerEXT");
+    instance->destroy_messenger =
+        (PFN_vkDestroyDebugUtilsMessengerEXT)vkGetInstanceProcAddr(handle, "vkDestroyDebugUtilsMessengerEXT");
+    instance->set_name =
+        (PFN_vkSetDebugUtilsObjectNameEXT)vkGetInstanceProcAddr(handle, "vkSetDebugUtilsObjectNameEXT");
+    return (instance->create_messenger && instance->destroy_messenger && instance->set_name) ||
+           at_fail(instance->log, AT_ERROR_DEVICE, "the Vulkan loader lacks functions of VK_EXT_debug_utils");
+}
+
 static bool create(struct at_vk_instance *instance)
 {
     struct at_log *log = instance->log;
@@ -132,7 +145,8 @@ static bool create(struct at_vk_instance *instance)
         return false;
     volkLoadInstance(instance->handle);
     return !instance->validating ||
-           AT_VK(log, vkCreateDebugUtilsMessengerEXT(instance->handle, &messenger, NULL, &instance->messenger));
+           (find_debug_utils(instance) &&
+            AT_VK(log, instance->create_messenger(instance->handle, &messenger, NULL, &instance->messenger)));
 }
 
 bool at_vk_instance_init(struct at_vk_instance *instance, struct at_log *log)
@@ -148,7 +162,7 @@ bool at_vk_instance_init(struct at_vk_instance *instance, struct at_log *log)
 void at_vk_instance_finish(struct at_vk_instance *instance)
 {
     if (instance->messenger)
-        vkDestroyDebugUtilsMessengerEXT(instance->handle, instance->messenger, NULL);
+        instance->destroy_messenger(instance->handle, instance->messenger, NULL);
     if (instance->handle)
         vkDestroyInstance(instance->handle, NULL);
     instance->messenger = VK_NULL_HANDLE;

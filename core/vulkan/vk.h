@@ -20,9 +20,14 @@ VkResult at_vk_fault_result(void);
 AT_NODISCARD bool at_vk_env_bytes(struct at_log *log, const char *name, uint64_t *value);
 bool at_vk_env_on(const char *name);
 
+// The loader's functions are the program's, and each instance may replace them: those of an extension that not every
+// instance has are kept here.
 struct at_vk_instance {
     struct at_log *log;
     VkInstance handle;
+    PFN_vkCreateDebugUtilsMessengerEXT create_messenger; // the three: NULL without validation
+    PFN_vkDestroyDebugUtilsMessengerEXT destroy_messenger;
+    PFN_vkSetDebugUtilsObjectNameEXT set_name;
     VkDebugUtilsMessengerEXT messenger;
     bool validating;      // with the layer; objects then get names
     atomic_size_t errors; // of the validation layer

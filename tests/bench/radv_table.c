@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Mesa's RADV driver makes of the product kernels, for a GPU that need not be there:
 //
-//     RADV_FORCE_FAMILY=navi21 VK_ICD_FILENAMES=.../radeon_icd.x86_64.json radv_table [-s | -c] [part of a name]
+//     RADV_FORCE_FAMILY=navi21 VK_ICD_FILENAMES=.../radeon_icd.x86_64.json radv_table [-s | -c] [part of a line]
 //
-// One line a pipeline: registers, spills, shared memory, subgroups that fit on a SIMD, instructions, and, of the loop
-// with the fused multiply-adds, how many of its vector instructions are such. -s prints that loop as well.
-// -c is a test: it fails on a spill, and on a large tile of wide operands whose loop has less than 0.8; 77: no device.
-// Any driver with VK_KHR_pipeline_executable_properties will do; statistics it lacks are shown as "-".
+// One line for each pipeline that core/ops/product.c can ask for, but for activations: registers, spills, shared
+// memory, subgroups that fit on a SIMD, instructions, and, of the loop with the fused multiply-adds, how many of its
+// vector instructions are such. -s prints that loop as well. -c is a test: it fails on a spill, and on a large tile of
+// wide operands whose loop has less than 0.8; 77: no device. Any driver with VK_KHR_pipeline_executable_properties will
+// do; statistics it lacks are shown as "-".
+#include "core/ops/product_tile.h"
 #include "shaders/kernels.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,32 +20,30 @@
 
 #define ARRAY(a) (sizeof(a) / sizeof((a)[0]))
 
-struct variant {
+// Flags of lib/product.glsl: 1 A wide, 2 B wide, 4 y wide, 8 A along k, 16 B along k, 32 taps backwards, 64 k even.
+#define WIDE_A 1u
+#define WIDE_B 2u
+#define WIDE_Y 4u
+#define EVEN 64u
+
+// How an op reads its operands, whatever their sizes.
+struct layout {
     const char *kernel, *what;
     uint32_t flags;
 };
 
-// Flags of lib/product.glsl: 1 A wide, 2 B wide, 4 y wide, 8 A along k, 16 B along k, 32 taps backwards, 64 k even.
-static const struct variant products[] = {
-    {"matmul_f32", "x w^T, even", 95},
-    {"matmul_f32", "x w^T, wide", 31},
-    {"matmul_f32", "x w^T", 24},
-    {"matmul_f32", "dy w, even", 79},
-    {"matmul_f32", "dy^T x, even", 71},
-    {"matmul_f32", "dy^T x", 0},
-    {"conv2d_f32", "forward, even", 95},
-    {"conv2d_f32", "forward, wide", 31},
-    {"conv2d_f32", "forward", 24},
-    {"conv2d_f32", "dx, even", 111},
-    {"conv2d_f32", "dx", 40},
-    {"conv2d_dw_f32", "even", 71},
-    {"conv2d_dw_f32", "wide", 7},
-    {"conv2d_dw_f32", "any", 0},
+static const struct layout layouts[] = {
+    {"matmul_f32", "x w^T", 24},   {"matmul_f32", "dy w", 8},     {"matmul_f32", "dy^T x", 0},
+    {"matmul_f32", "x^T w^T", 16}, {"conv2d_f32", "forward", 24}, {"conv2d_f32", "dx", 40},
+    {"conv2d_dw_f32", "dw", 0},
 };
-// As in core/ops/product.c: bm, bn, tm, tn, bk.
-static const uint32_t tiles[][5] = {
-    {128, 128, 8, 8, 16}, {64, 64, 8, 4, 16}, {128, 16, 8, 4, 16},
-    {16, 128, 4, 8, 16},  {32, 32, 4, 4, 16}, {64, 32, 8, 4, 0},
+// What product.c takes where none of its tiles fits.
+static const struct at_product_tile lean = {.bm = 64, .bn = 32, .tm = 8, .tn = 4};
+
+struct variant {
+    const struct layout *layout;
+    const struct at_product_tile *tile;
+    uint32_t flags; // the layout's, and those of the sizes
 };
 
 struct bench {
@@ -260,18 +261,24 @@ static double print_assembly(struct bench *b, const VkPipelineExecutableInfoKHR 
     return ratio;
 }
 
-static int report(struct bench *b, const struct variant *v, const uint32_t tile[5])
+static void name_of(const struct variant *v, char *name, size_t size)
 {
-    const struct at_kernel *kernel = at_kernel_find(v->kernel);
-    uint32_t constants[] = {
-        tile[0] / tile[2] * (tile[1] / tile[3]),    tile[0], tile[1], tile[2] | tile[3] << 8, tile[4],
-        tile[4] ? v->flags : (v->flags & ~7u) | 64, 0};
+    snprintf(name, size, "%-13s %-7s %s%s%s%-5s %3ux%-3u %ux%u", v->layout->kernel, v->layout->what,
+             v->flags & WIDE_A ? "A" : "-", v->flags & WIDE_B ? "B" : "-", v->flags & WIDE_Y ? "y" : "-",
+             v->flags & EVEN ? " even" : "", v->tile->bm, v->tile->bn, v->tile->tm, v->tile->tn);
+}
+
+static int report(struct bench *b, const struct variant *v, const char *name)
+{
+    const struct at_product_tile *t = v->tile;
+    const struct at_kernel *kernel = at_kernel_find(v->layout->kernel);
+    uint32_t constants[] = {at_product_tile_threads(t), t->bm, t->bn, t->tm | t->tn << 8, t->bk, v->flags, 0};
     VkPipeline pipeline = kernel ? create(b, kernel, constants, ARRAY(constants)) : VK_NULL_HANDLE;
     if (!pipeline)
-        return fail(v->kernel);
+        return fail(name);
     VkPipelineExecutableInfoKHR which = {.sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR, .pipeline = pipeline};
-    printf("%-14s %-14s %3ux%-3u %ux%u", v->kernel, v->what, tile[0], tile[1], tile[2], tile[3]);
-    bool large = tile[0] >= 64 && tile[1] >= 64 && (v->flags & 3) == 3;
+    printf("%s", name);
+    bool large = t->bm >= 64 && t->bn >= 64 && (v->flags & WIDE_A) && (v->flags & WIDE_B);
     uint64_t spilled = print_statistics(b, &which);
     double ratio = print_assembly(b, &which);
     b->bad += spilled > 0 || (large && ratio < 0.8);
@@ -279,24 +286,49 @@ static int report(struct bench *b, const struct variant *v, const uint32_t tile[
     return 0;
 }
 
+// All variants of a layout and a tile whose names have `only` in them; for a check, of the sizes the best and the worst.
+static int report_sizes(struct bench *b, const struct layout *layout, const struct at_product_tile *tile,
+                        const char *only)
+{
+    static const uint32_t sizes[] = {WIDE_A | WIDE_B, WIDE_A, WIDE_B, 0};
+    int bad = 0;
+    for (uint32_t i = 0; i < 16 && !bad; i++) {
+        uint32_t size = sizes[i / 4] | (i & 1 ? 0 : WIDE_Y) | (i & 2 ? 0 : EVEN);
+        struct variant v = {layout, tile, layout->flags | size};
+        char name[96];
+        name_of(&v, name, sizeof(name));
+        if (at_product_tile_takes(tile, size & WIDE_A, size & WIDE_B) && (tile->bk || size == EVEN) &&
+            !(b->check && (i % 4 == 1 || i % 4 == 2)) && strstr(name, only))
+            bad = report(b, &v, name);
+    }
+    return bad;
+}
+
+// RADV aborts on a family that it does not know.
+static void unknown_family(int number)
+{
+    (void)number;
+    _Exit(77);
+}
+
 int main(int argc, char **argv)
 {
     struct bench b = {.show = argc > 1 && strcmp(argv[1], "-s") == 0, .check = argc > 1 && strcmp(argv[1], "-c") == 0};
+    signal(SIGABRT, b.check ? unknown_family : SIG_DFL);
     int options = b.show || b.check, bad = open_device(&b);
+    signal(SIGABRT, SIG_DFL);
     const char *only = argc > 1 + options ? argv[1 + options] : "";
     if (bad && b.check)
         return 77;
     if (!bad)
-        printf("%-14s %-14s %-7s %3s %5s %6s %6s %6s %5s %6s %8s %6s %5s %5s\n", "kernel", "operands", "tile", "",
-               "VGPRs", "spillV", "spillS", "LDS", "waves", "instr", "inv.thr.", "FMAs", "VALU", "ratio");
-    for (size_t i = 0; !bad && i < ARRAY(products); i++)
-        for (size_t t = 0; !bad && t < ARRAY(tiles); t++) {
-            char name[96];
-            snprintf(name, sizeof(name), "%s %s %ux%u", products[i].kernel, products[i].what, tiles[t][0], tiles[t][1]);
-            bool narrow = tiles[t][0] != tiles[t][1] && tiles[t][4] != 0;
-            if (strstr(name, only) && !(narrow && !(products[i].flags & 3))) // product.c has no such
-                bad = report(&b, &products[i], tiles[t]);
-        }
+        printf("%-13s %-16s %-11s %5s %6s %6s %6s %5s %6s %8s %6s %5s %5s\n", "kernel", "operands", "tile", "VGPRs",
+               "spillV", "spillS", "LDS", "waves", "instr", "inv.thr.", "FMAs", "VALU", "ratio");
+    for (size_t i = 0; !bad && i < ARRAY(layouts); i++) {
+        for (size_t t = 0; !bad && t < AT_PRODUCT_TILES; t++)
+            bad = report_sizes(&b, &layouts[i], &at_product_tiles[t], only);
+        if (!bad)
+            bad = report_sizes(&b, &layouts[i], &lean, only);
+    }
     if (b.device) {
         vkDestroyPipelineLayout(b.device, b.layout, NULL);
         vkDestroyDevice(b.device, NULL);

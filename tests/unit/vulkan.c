@@ -388,6 +388,34 @@ static void devices_are_chosen_by_number_and_name(void)
     check_clean();
 }
 
+static bool uses_memory(struct at_vk_device *one)
+{
+    uint32_t word = 7, back = 0;
+    struct at_vk_buffer *b = at_vk_buffer_create(one, &(struct at_vk_buffer_params){.size = 4, .name = "word"});
+    bool ok = b && at_vk_buffer_write(b, 0, &word, 4) && at_vk_buffer_read(b, 0, &back, 4) && back == word;
+    at_vk_buffer_destroy(&b);
+    return ok;
+}
+
+// Whichever of two devices is opened or closed first, and whichever of them has the validation layer.
+static void devices_do_not_share_the_layer(void)
+{
+    for (int order = 0; order < 4; order++) {
+        struct at_vk_device *two[2];
+        for (int i = 0; i < 2; i++) {
+            bool layer = (order & 1) == i;
+            setenv("ATTUNE_VK_VALIDATE", layer ? "1" : "0", 1);
+            two[i] = at_vk_device_open(&(struct at_vk_device_params){.log = &log_});
+        }
+        setenv("ATTUNE_VK_VALIDATE", "1", 1);
+        AT_CHECK(two[0] && uses_memory(two[0]) && two[1] && uses_memory(two[1]));
+        at_vk_device_close(&two[order / 2]);
+        AT_CHECK(two[!(order / 2)] && uses_memory(two[!(order / 2)]));
+        at_vk_device_close(&two[!(order / 2)]);
+    }
+    check_clean();
+}
+
 static void without_vulkan_the_log_says_what_to_install(void)
 {
     struct at_vk_info *infos = NULL;
@@ -590,6 +618,7 @@ int main(void)
     AT_RUN(misuse_is_refused_with_words);
     AT_RUN(forced_limits_hold);
     AT_RUN(devices_are_chosen_by_number_and_name);
+    AT_RUN(devices_do_not_share_the_layer);
     AT_RUN(without_vulkan_the_log_says_what_to_install);
     AT_RUN(every_vulkan_call_may_fail);
     AT_RUN(every_allocation_may_fail);
