@@ -102,17 +102,26 @@ static bool read_scale(struct reader *r, const char *value, double *out)
     return true;
 }
 
-static bool unsupported(struct reader *r, const char *name, const char *value)
+static bool read_sampler(struct reader *r, const char *value, enum at_sampler_kind *out)
 {
-    static const char *const known[] = {"g", "ss", "cn", "ctr", "fs", "f", "ow", "oh"};
-    if (strcasecmp(name, "ss") == 0 && strcasecmp(value, "ddim") == 0)
-        return true; // what is used anyway
+    int kind = at_sampler_find(value);
+    if (kind < 0)
+        at_problem(&r->problems, "%s:%zu: option --ss: \"%.40s\" is not a sampler here; there are ddim, ddpm, euler, "
+                   "euler_a, dpmpp_2m and lcm", r->name, r->line, value);
+    else
+        *out = (enum at_sampler_kind)kind;
+    return kind >= 0;
+}
+
+static bool unsupported(struct reader *r, const char *name)
+{
+    static const char *const known[] = {"g", "cn", "ctr", "fs", "f", "ow", "oh"};
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (strcasecmp(name, known[i]) == 0) {
             at_problem(&r->problems, "%s:%zu: option --%s is not supported here; take it out", r->name, r->line, name);
             return false;
         }
-    at_problem(&r->problems, "%s:%zu: unknown option --%s; there are --n --w --h --d --s --l", r->name, r->line, name);
+    at_problem(&r->problems, "%s:%zu: unknown option --%s; there are --n --w --h --d --s --l --ss", r->name, r->line, name);
     return false;
 }
 
@@ -121,8 +130,10 @@ static bool set_option(struct reader *r, struct at_prompt *prompt, const char *n
 {
     long long x = 0;
     bool ok = true;
+    if (strcasecmp(name, "ss") == 0)
+        return read_sampler(r, value, &prompt->sampler);
     if (name[0] && name[1])
-        return unsupported(r, name, value);
+        return unsupported(r, name);
     switch (tolower((unsigned char)name[0])) {
     case 'n':
         prompt->negative = value;
@@ -148,7 +159,7 @@ static bool set_option(struct reader *r, struct at_prompt *prompt, const char *n
         prompt->has_cfg = true;
         return read_scale(r, value, &prompt->cfg);
     default:
-        return unsupported(r, name, value);
+        return unsupported(r, name);
     }
 }
 
@@ -216,9 +227,16 @@ static bool read_settings(struct at_json row, struct at_prompt *prompt)
     int64_t seed;
     const char *scale = either(row, "scale", "cfg");
     struct at_json cfg = at_json_get(row, scale), seed_value = at_json_get(row, "seed");
-    bool ok = at_json_int(row, "width", 0, 1, MAX_SIDE, &prompt->width) &&
+    const char *sampler = NULL;
+    bool ok = at_json_str(row, either(row, "sample_sampler", "sampler"), NULL, &sampler) &&
+              at_json_int(row, "width", 0, 1, MAX_SIDE, &prompt->width) &&
               at_json_int(row, "height", 0, 1, MAX_SIDE, &prompt->height) &&
               at_json_int(row, either(row, "sample_steps", "steps"), 0, 1, MAX_STEPS, &prompt->steps);
+    int kind = ok && sampler ? at_sampler_find(sampler) : 0;
+    if (kind < 0)
+        return at_json_fail(at_json_get(row, either(row, "sample_sampler", "sampler")), "\"%.40s\" is not a sampler here; "
+                            "there are ddim, ddpm, euler, euler_a, dpmpp_2m and lcm", sampler);
+    prompt->sampler = (enum at_sampler_kind)kind;
     if (ok && at_json_present(cfg)) {
         prompt->has_cfg = true;
         ok = at_json_as_num(cfg, &prompt->cfg) &&
@@ -236,7 +254,8 @@ static bool read_settings(struct at_json row, struct at_prompt *prompt)
 static bool read_row(struct reader *r, struct at_json row)
 {
     static const char *const keys[] = {"prompt",       "negative_prompt", "negative", "width", "height", "seed",
-                                       "sample_steps", "steps",           "scale",    "cfg",   NULL};
+                                       "sample_steps", "steps",           "scale",    "cfg",   "sample_sampler",
+                                       "sampler",      NULL};
     const char *text = NULL, *negative = NULL;
     struct at_prompt prompt = {.line = r->line};
     if (at_json_is_string(row)) {

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files of prompts to sample. Two forms are read:
 //   - text, one prompt a line, # starts a comment line; after the prompt may stand --n NEGATIVE, --w WIDTH, --h HEIGHT,
-//     --d SEED, --s STEPS, --l SCALE (the names of kohya's sd-scripts);
+//     --d SEED, --s STEPS, --l SCALE, --ss SAMPLER (the names of kohya's sd-scripts);
 //   - .json: an array of strings or of objects {"prompt", "negative_prompt", "width", "height", "seed", "sample_steps",
-//     "scale"}, or an object with such an array under "prompts"; "negative", "steps" and "cfg" are understood too.
+//     "scale", "sample_sampler"}, or an object with such an array under "prompts"; "negative", "steps", "cfg" and
+//     "sampler" are understood too.
 #ifndef DATASETS_PROMPTS_H
 #define DATASETS_PROMPTS_H
 
 #include "core/base/log.h"
+#include "core/diffusion/sampler.h"
 
 #include <stdint.h>
 
@@ -15,6 +17,7 @@ struct at_prompt {
     const char *text;
     const char *negative;     // NULL: not given
     int width, height, steps; // 0: not given
+    enum at_sampler_kind sampler; // AT_SAMPLER_CONFIG: not given
     bool has_seed, has_cfg;
     uint64_t seed;
     double cfg;

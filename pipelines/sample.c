@@ -3,7 +3,7 @@
 
 #include "core/base/alloc.h"
 #include "core/base/rng.h"
-#include "core/diffusion/ddim.h"
+#include "core/diffusion/sampler.h"
 #include "core/graph/dry.h"
 #include "pipelines/denoiser.h"
 #include "pipelines/stages.h"
@@ -14,7 +14,7 @@
 #define MAX_STEPS 1000
 #define MAX_ADAPTERS 16
 
-// Buffers of one batch of images. With guidance the first half of x, t, text and y is the negative prompt's.
+// Buffers of one batch of images. With guidance the first half of in, t, text and y is the negative prompt's.
 struct batch {
     struct at_model *m;
     const struct at_sample_params *p;
@@ -22,8 +22,9 @@ struct batch {
     int size, copies;        // images, and denoiser samples an image
     int h, w;                // of the latents
     size_t latent, text_row; // floats a sample
-    float *x, *t, *text, *y, *noise;
-    int timesteps[MAX_STEPS];
+    float *x, *x0, *noise;      // (size): the samples, what they were last seen to become, noise of one
+    float *in, *t, *text, *y;   // (copies, size): what the denoiser sees, and its output
+    struct at_sampler *sampler;
     int done, total; // denoiser runs, for progress
 };
 
@@ -67,14 +68,17 @@ static bool embed(struct batch *b, int first, int count)
 }
 
 // y of the guided prediction into the first `size` samples of b->y.
-static bool predict(struct batch *b, int timestep)
+static bool predict(struct batch *b, const struct at_sampler_step *step)
 {
     size_t half = (size_t)b->size * b->latent;
+    float scale = (float)step->in_scale;
+    for (size_t i = 0; i < half; i++)
+        b->in[i] = scale * b->x[i];
     if (b->copies == 2)
-        memcpy(b->x + half, b->x, half * sizeof(float));
+        memcpy(b->in + half, b->in, half * sizeof(float));
     for (int i = 0; i < b->copies * b->size; i++)
-        b->t[i] = (float)timestep;
-    if (!at_denoiser_run(b->denoiser, b->x, b->t, b->text, b->y))
+        b->t[i] = (float)step->timestep;
+    if (!at_denoiser_run(b->denoiser, b->in, b->t, b->text, b->y))
         return false;
     float cfg = (float)b->p->cfg;
     for (size_t i = 0; b->copies == 2 && i < half; i++)
@@ -82,19 +86,18 @@ static bool predict(struct batch *b, int timestep)
     return true;
 }
 
-static bool run_steps(struct batch *b, int first, int steps)
+static bool run_steps(struct batch *b, int first)
 {
-    for (int s = 0; s < steps; s++) {
-        struct at_ddim d;
-        struct at_ddim_params step = {.t = b->timesteps[s], .steps = steps, .eta = b->p->eta};
-        if (!predict(b, b->timesteps[s]) || !at_ddim_step(b->m->schedule, &step, &d, b->m->log))
+    for (int s = 0; s < b->sampler->count; s++) {
+        const struct at_sampler_step *step = &b->sampler->step[s];
+        if (!predict(b, step))
             return false;
         for (int i = 0; i < b->size; i++) {
             int item = first + i < b->p->count ? first + i : first;
-            if (d.sigma > 0)
+            size_t at = (size_t)i * b->latent;
+            if (step->noise > 0)
                 at_rng_normal(b->noise, b->latent, b->p->items[item].seed, AT_STREAM_STEP, (uint64_t)s);
-            float *x = b->x + (size_t)i * b->latent;
-            at_ddim_apply(&d, x, b->y + (size_t)i * b->latent, b->noise, NULL, b->latent);
+            at_sampler_apply(step, b->x + at, b->y + at, b->x0 + at, b->noise, b->latent);
         }
         b->done++;
         if (b->p->progress && !b->p->progress(b->p->priv, (double)b->done / b->total))
@@ -104,7 +107,7 @@ static bool run_steps(struct batch *b, int first, int steps)
 }
 
 // Images [first, first + count) to `out` (pixels) and `latents`.
-static bool run_batch(struct batch *b, int first, int steps, float *out, float *latents)
+static bool run_batch(struct batch *b, int first, float *out, float *latents)
 {
     int count = b->p->count - first < b->size ? b->p->count - first : b->size;
     if (!embed(b, first, count))
@@ -116,8 +119,10 @@ static bool run_batch(struct batch *b, int first, int steps, float *out, float *
             memcpy(x, b->p->init + (size_t)item * b->latent, b->latent * sizeof(float));
         else
             at_rng_normal(x, b->latent, b->p->items[item].seed, AT_STREAM_LATENT, 0);
+        for (size_t k = 0; k < b->latent; k++)
+            x[k] = (float)(b->sampler->init_scale * (double)x[k]);
     }
-    if (!run_steps(b, first, steps))
+    if (!run_steps(b, first))
         return false;
     if (latents)
         memcpy(latents + (size_t)first * b->latent, b->x, (size_t)count * b->latent * sizeof(float));
@@ -136,13 +141,15 @@ static bool run_batch(struct batch *b, int first, int steps, float *out, float *
 static bool allocate(struct batch *b)
 {
     size_t n = (size_t)(b->copies * b->size);
-    b->x = at_calloc(n * b->latent, sizeof(float));
+    b->x = at_calloc((size_t)b->size * b->latent, sizeof(float));
+    b->x0 = at_calloc((size_t)b->size * b->latent, sizeof(float));
+    b->in = at_calloc(n * b->latent, sizeof(float));
     b->y = at_calloc(n * b->latent, sizeof(float));
     b->t = at_calloc(n, sizeof(float));
     b->text = at_calloc(n * b->text_row, sizeof(float));
     b->noise = at_calloc(b->latent, sizeof(float));
-    if (!b->x || !b->y || !b->t || !b->text || !b->noise)
-        return at_fail_memory(b->m->log, n * (2 * b->latent + b->text_row) * sizeof(float));
+    if (!b->x || !b->x0 || !b->in || !b->y || !b->t || !b->text || !b->noise)
+        return at_fail_memory(b->m->log, n * (3 * b->latent + b->text_row) * sizeof(float));
     return true;
 }
 
@@ -227,16 +234,20 @@ bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out,
     b.latent = (size_t)b.h * (size_t)b.w * (size_t)m->unet.in_channels;
     b.text_row = (size_t)at_model_tokens(m) * (size_t)m->clip.width;
     b.total = (p->count + b.size - 1) / b.size * steps;
+    struct at_sampler_params sp = {.steps = steps, .kind = p->sampler, .eta = p->eta, .karras = p->karras};
     struct at_adapter adapters[MAX_ADAPTERS];
     for (int i = 0; i < p->lora_count; i++)
         adapters[i] = p->loras[i]->adapter;
     struct at_denoiser_params dp = {b.copies * b.size, b.h, b.w, adapters, p->lora_count};
-    bool ok = at_schedule_timesteps(m->schedule, steps, b.timesteps, m->log) == steps && allocate(&b) &&
+    bool ok = (b.sampler = at_sampler_create(m->schedule, &sp, m->log)) && allocate(&b) &&
               (b.denoiser = at_denoiser_create(m, &dp));
     for (int first = 0; ok && first < p->count; first += b.size)
-        ok = run_batch(&b, first, steps, out, latents);
+        ok = run_batch(&b, first, out, latents);
     at_denoiser_destroy(&b.denoiser);
+    at_sampler_destroy(&b.sampler);
     at_free(b.x);
+    at_free(b.x0);
+    at_free(b.in);
     at_free(b.y);
     at_free(b.t);
     at_free(b.text);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Images from prompts: DDIM with classifier-free guidance.
+// Images from prompts: any sampler, with classifier-free guidance.
 #ifndef PIPELINES_SAMPLE_H
 #define PIPELINES_SAMPLE_H
 
@@ -18,7 +18,9 @@ struct at_sample_params {
     int count;
     int steps;         // 0: 25
     double cfg;        // guidance scale; 1: none. y = y(negative) + cfg (y(prompt) - y(negative))
-    double eta;        // 0: deterministic DDIM
+    enum at_sampler_kind sampler; // 0: the one of the model's schedule
+    bool karras;       // noise levels of Karras et al.: Euler and DPM-Solver++
+    double eta;        // of DDIM; 0: deterministic
     int width, height; // in pixels; 0: the model's own size
     int batch;         // images at once; 0: chosen. Another batch rounds sums otherwise: 1e-5 of a picture, not bit-equal
     size_t memory_limit; // bytes of the device, weights included, that `batch` is lowered to fit; 0: what the device has

@@ -103,8 +103,9 @@ static void report_settings(const struct job *j, struct at_report *report)
         cells[3 * i + 2] = hashes[i];
     }
     at_report_paragraph(report, "%zu prompts, %d picture(s) a prompt and model from seed %" PRIu64
-                        ", %d steps of DDIM, %s; made by " AT_VERSION_TEXT " on %s.", j->rows, j->request.count,
+                        ", %d steps of %s, %s; made by " AT_VERSION_TEXT " on %s.", j->rows, j->request.count,
                         j->request.seed, j->request.steps,
+                        j->request.sampler ? at_sampler_names[j->request.sampler] : "each model's own sampler",
                         j->request.cfg != 0 ? "one guidance scale for all" : "each model's own guidance scale",
                         j->dev->name);
     if (j->request.cfg != 0)

@@ -51,10 +51,11 @@ char *at_picture_parameters(const struct at_picture_note *n)
     bool negative = n->negative && n->negative[0];
     char *name = quoted(at_loaded_name(n->loaded)), *hashes = lora_hashes(n->loaded), *text = NULL;
     if (name && hashes)
-        text = at_strf("%s%s%s\nSteps: %d, Sampler: DDIM, CFG scale: %g, Seed: %" PRIu64
+        text = at_strf("%s%s%s\nSteps: %d, Sampler: %s%s, CFG scale: %g, Seed: %" PRIu64
                        ", Size: %dx%d, Model hash: %.10s, Model: %s%s, Eta: %g, Version: " AT_VERSION_TEXT,
-                       n->prompt, negative ? "\nNegative prompt: " : "", negative ? n->negative : "", n->steps, n->cfg,
-                       n->seed, n->width, n->height, n->loaded->sha256, name, hashes, n->eta);
+                       n->prompt, negative ? "\nNegative prompt: " : "", negative ? n->negative : "", n->steps,
+                       at_sampler_label(n->sampler), n->karras ? " Karras" : "", n->cfg, n->seed, n->width, n->height,
+                       n->loaded->sha256, name, hashes, n->eta);
     at_free(name);
     at_free(hashes);
     return text;
@@ -70,7 +71,8 @@ char *at_picture_json(struct at_log *log, const struct at_picture_note *n)
     at_json_put_str(root, "prompt", n->prompt);
     at_json_put_str(root, "negative", n->negative ? n->negative : "");
     at_json_put_int(root, "seed", (int64_t)n->seed);
-    at_json_put_str(root, "sampler", "ddim");
+    at_json_put_str(root, "sampler", at_sampler_names[n->sampler]);
+    at_json_put_bool(root, "karras", n->karras);
     at_json_put_int(root, "steps", n->steps);
     at_json_put_num(root, "cfg", n->cfg);
     at_json_put_num(root, "eta", n->eta);

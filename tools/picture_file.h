@@ -3,6 +3,7 @@
 #ifndef TOOLS_PICTURE_FILE_H
 #define TOOLS_PICTURE_FILE_H
 
+#include "core/diffusion/sampler.h"
 #include "core/io/image.h"
 #include "tools/models.h"
 
@@ -11,6 +12,8 @@ struct at_picture_note {
     const char *prompt, *negative; // negative may be NULL
     uint64_t seed;
     int steps, width, height;
+    enum at_sampler_kind sampler; // AT_SAMPLER_CONFIG until it is drawn
+    bool karras;
     double cfg, eta;
     const struct at_loaded *loaded; // hashed
     const struct at_device *dev;

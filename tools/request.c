@@ -15,14 +15,17 @@ void at_request_options(struct at_options *o, struct at_request *r)
     const struct at_option rows[] = {
         {"prompt", 'p', AT_OPTION_LIST, &r->texts, "TEXT", "what to draw"},
         {"prompt-file", 'f', AT_OPTION_TEXT, &r->file, "FILE",
-         "prompts, one a line, each with its own --n --w --h --d --s --l if need be; or .json"},
+         "prompts, one a line, each with its own --n --w --h --d --s --l --ss if need be; or .json"},
         {"negative", 'n', AT_OPTION_TEXT, &r->negative, "TEXT", "what to keep away from"},
         {"count", 0, AT_OPTION_INT, &r->count, "N", "images a prompt", .min = 1, .max = 100000},
         {"seed", 0, AT_OPTION_SEED, &r->seed, "N", "of a prompt's first image; the next has N + 1"},
-        {"steps", 's', AT_OPTION_INT, &r->steps, "N", "steps of the sampler, DDIM", .min = 1, .max = 1000},
+        {"steps", 's', AT_OPTION_INT, &r->steps, "N", "steps of the sampler", .min = 1, .max = 1000},
+        {"sampler", 0, AT_OPTION_CHOICE, &r->sampler, "NAME", "config is the model's own",
+         .choices = at_sampler_names},
+        {"karras", 0, AT_OPTION_FLAG, &r->karras, NULL, "noise levels of Karras et al., for euler and dpmpp_2m"},
         {"cfg", 0, AT_OPTION_REAL, &r->cfg, "X", "guidance scale; 1 is none", .zero = "7.5, embedded model 4",
          .min = 0, .max = 1000},
-        {"eta", 0, AT_OPTION_REAL, &r->eta, "X", "noise added on the way: 0 none, 1 as DDPM", .min = 0, .max = 1},
+        {"eta", 0, AT_OPTION_REAL, &r->eta, "X", "noise that ddim adds on the way: 0 none, 1 as ddpm", .min = 0, .max = 1},
         {"width", 0, AT_OPTION_INT, &r->width, "N", "pixels", .zero = "the model's own", .min = 0, .max = 32768},
         {"height", 0, AT_OPTION_INT, &r->height, "N", "pixels", .zero = "the model's own", .min = 0, .max = 32768},
         {"batch", 0, AT_OPTION_INT, &r->batch, "N", "images at once", .zero = "chosen", .min = 0, .max = 4096},
@@ -76,6 +79,8 @@ struct at_picture_note *at_request_notes(const struct at_request *r, const struc
                 .height = p->height ? p->height : r->height,
                 .cfg = p->has_cfg ? p->cfg : r->cfg != 0 ? r->cfg : at_loaded_cfg(loaded),
                 .eta = r->eta,
+                .sampler = p->sampler ? p->sampler : (enum at_sampler_kind)r->sampler,
+                .karras = r->karras,
                 .loaded = loaded,
                 .dev = dev,
             };
@@ -101,7 +106,8 @@ static int run_length(const struct at_picture_note *notes, int left, int width, 
     int most = (int)fmin(AT_ONCE, fmax(1, PIXELS_AT_ONCE / ((double)width * height))), n = 1;
     for (const struct at_picture_note *a = notes; n < most && n < left; n++) {
         const struct at_picture_note *b = a + n;
-        if (a->steps != b->steps || a->width != b->width || a->height != b->height || a->cfg != b->cfg)
+        if (a->steps != b->steps || a->width != b->width || a->height != b->height || a->cfg != b->cfg ||
+            a->sampler != b->sampler)
             break;
     }
     return n;
@@ -114,7 +120,8 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
     struct share share = {.cli = cli, .before = d->before + *first, .all = d->all};
     struct at_sample_item items[AT_ONCE];
     struct at_sample_params p = {
-        .items = items, .steps = note->steps, .cfg = note->cfg, .eta = note->eta, .width = note->width,
+        .items = items, .steps = note->steps, .sampler = note->sampler, .karras = note->karras, .cfg = note->cfg,
+        .eta = note->eta, .width = note->width,
         .height = note->height, .batch = d->request->batch, .loras = d->loaded->loras,
         .memory_limit = d->request->memory_limit, .lora_count = d->loaded->count, .progress = progress, .priv = &share,
     };
@@ -131,6 +138,7 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
     for (int i = 0; ok && i < p.count; i++) {
         note[i].width = width;
         note[i].height = height;
+        note[i].sampler = note->sampler ? note->sampler : d->loaded->model->schedule->config.sampler;
         ok = d->take(d->priv, *first + i, &note[i], pixels + (size_t)i * size);
     }
     at_free(pixels);

@@ -12,6 +12,8 @@ struct at_request {
     struct at_texts texts;
     uint64_t seed;
     int count, steps, width, height, batch;
+    int sampler; // enum at_sampler_kind
+    bool karras;
     double cfg, eta;
     bool quiet;
     size_t memory_limit;

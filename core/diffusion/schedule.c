@@ -8,16 +8,35 @@
 
 enum { MAX_TRAIN_STEPS = 1 << 20 };
 
-struct at_schedule_config at_schedule_defaults(void)
+struct at_schedule_config at_schedule_defaults_of(enum at_sampler_kind sampler)
 {
-    return (struct at_schedule_config){
+    struct at_schedule_config c = {
         .train_steps = 1000,
         .beta_start = 1e-4,
         .beta_end = 0.02,
         .set_alpha_to_one = true,
         .clip_sample = true,
         .clip_range = 1,
+        .sampler = sampler,
+        .original_steps = 50,
+        .timestep_scaling = 10,
     };
+    if (sampler == AT_SAMPLER_EULER || sampler == AT_SAMPLER_EULER_ANCESTRAL || sampler == AT_SAMPLER_DPMPP_2M) {
+        c.spacing = AT_SPACING_LINSPACE;
+        c.clip_sample = false;
+    }
+    if (sampler == AT_SAMPLER_LCM) {
+        c.beta_start = 0.00085;
+        c.beta_end = 0.012;
+        c.beta_schedule = AT_BETA_SCALED_LINEAR;
+        c.clip_sample = false;
+    }
+    return c;
+}
+
+struct at_schedule_config at_schedule_defaults(void)
+{
+    return at_schedule_defaults_of(AT_SAMPLER_DDIM);
 }
 
 // torch.linspace in float32: from both ends, one rounding a value.

@@ -28,6 +28,17 @@ enum at_prediction {
     AT_PREDICTION_SAMPLE,
 };
 
+// How a run is sampled (sampler.h).
+enum at_sampler_kind {
+    AT_SAMPLER_CONFIG, // as scheduler_config.json says
+    AT_SAMPLER_DDIM,
+    AT_SAMPLER_DDPM,
+    AT_SAMPLER_EULER,
+    AT_SAMPLER_EULER_ANCESTRAL,
+    AT_SAMPLER_DPMPP_2M,
+    AT_SAMPLER_LCM,
+};
+
 enum at_spacing { AT_SPACING_LEADING, AT_SPACING_TRAILING, AT_SPACING_LINSPACE };
 
 // The fields of scheduler_config.json that matter here. Start from at_schedule_defaults.
@@ -43,6 +54,13 @@ struct at_schedule_config {
     bool clip_sample;
     double clip_range;
     bool zero_snr; // rescale_betas_zero_snr: shift and scale so that the last a is 0
+    // Of single samplers.
+    enum at_sampler_kind sampler; // that the file's class is; DDIM where it has no sampler here
+    bool karras;                  // use_karras_sigmas (Euler, DPM-Solver++)
+    bool final_sigma_min;         // final_sigmas_type "sigma_min" (Euler, DPM-Solver++)
+    bool large_variance;          // variance_type "fixed_large" (DDPM)
+    int original_steps;           // original_inference_steps (LCM)
+    double timestep_scaling;      // (LCM)
 };
 
 // Read freely, do not write.
@@ -52,15 +70,16 @@ struct at_schedule {
     float final_alpha;                // a before timestep 0
 };
 
-// The values diffusers' DDIMScheduler takes for absent fields.
+// The values diffusers takes for absent fields: those of DDIMScheduler, and of another sampler's class.
 struct at_schedule_config at_schedule_defaults(void);
+struct at_schedule_config at_schedule_defaults_of(enum at_sampler_kind sampler);
 
 // NULL with the reason in the log: a value out of range, or no memory.
 struct at_schedule *at_schedule_create(const struct at_schedule_config *config, struct at_log *log);
-// From the text of a scheduler_config.json; `name` stands in messages. The class named there is ignored on purpose:
-// users load one class's file into another. Absent fields take at_schedule_defaults; fields that do not belong to a
-// discrete variance-preserving schedule are ignored, except those that would change the result silently, which fail
-// (thresholding, a flow matching class).
+// From the text of a scheduler_config.json; `name` stands in messages. The class named there chooses the sampler and the
+// defaults of absent fields; a class without a sampler here (PNDMScheduler) counts as DDIMScheduler, as users load one
+// class's file into another. Fields that do not belong to a discrete variance-preserving schedule are ignored, except
+// those that would change the result silently, which fail (thresholding, a flow matching class, another solver).
 struct at_schedule *at_schedule_parse(const char *text, size_t bytes, const char *name, struct at_log *log);
 struct at_schedule *at_schedule_load(const char *path, struct at_log *log);
 void at_schedule_destroy(struct at_schedule **schedule);

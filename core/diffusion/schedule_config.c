@@ -49,6 +49,60 @@ static bool is_supported(struct at_json root)
                                          "set it to false");
 }
 
+static enum at_sampler_kind sampler_of(struct at_json root)
+{
+    static const struct {
+        const char *name;
+        enum at_sampler_kind kind;
+    } classes[] = {{"DDPMScheduler", AT_SAMPLER_DDPM},
+                   {"EulerDiscreteScheduler", AT_SAMPLER_EULER},
+                   {"EulerAncestralDiscreteScheduler", AT_SAMPLER_EULER_ANCESTRAL},
+                   {"DPMSolverMultistepScheduler", AT_SAMPLER_DPMPP_2M},
+                   {"LCMScheduler", AT_SAMPLER_LCM}};
+    struct at_json class_name = at_json_get(root, "_class_name");
+    const char *name = "";
+    if (at_json_is_string(class_name) && at_json_as_str(class_name, &name))
+        for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
+            if (strcmp(classes[i].name, name) == 0)
+                return classes[i].kind;
+    return AT_SAMPLER_DDIM;
+}
+
+// A field that must have one value, if it is there.
+static bool only(struct at_json root, const char *field, const char *value)
+{
+    const char *text;
+    return at_json_str(root, field, value, &text) &&
+           (strcmp(text, value) == 0 ||
+            at_json_fail(at_json_get(root, field), "\"%.60s\" is not supported, only \"%s\"", text, value));
+}
+
+// What belongs to the file's sampler alone.
+static bool read_sampler(struct at_json root, struct at_schedule_config *c)
+{
+    static const char *const finals[] = {"zero", "sigma_min", NULL}, *const variances[] = {"fixed_small", "fixed_large",
+                                                                                            NULL};
+    int final = 0, variance = 0, order;
+    bool dpmpp = c->sampler == AT_SAMPLER_DPMPP_2M, euler = c->sampler == AT_SAMPLER_EULER;
+    if ((dpmpp || euler) && (!at_json_bool(root, "use_karras_sigmas", false, &c->karras) ||
+                             !at_json_enum(root, "final_sigmas_type", finals, final, &final)))
+        return false;
+    if (euler && (!only(root, "interpolation_type", "linear") || !only(root, "timestep_type", "discrete")))
+        return false;
+    if (dpmpp && (!only(root, "algorithm_type", "dpmsolver++") || !only(root, "solver_type", "midpoint") ||
+                  !at_json_int(root, "solver_order", 2, 2, 2, &order)))
+        return false;
+    if (c->sampler == AT_SAMPLER_DDPM && !at_json_enum(root, "variance_type", variances, variance, &variance))
+        return false;
+    if (c->sampler == AT_SAMPLER_LCM &&
+        (!at_json_int(root, "original_inference_steps", c->original_steps, 1, c->train_steps, &c->original_steps) ||
+         !at_json_num(root, "timestep_scaling", c->timestep_scaling, &c->timestep_scaling)))
+        return false;
+    c->final_sigma_min = final == 1;
+    c->large_variance = variance == 1;
+    return true;
+}
+
 static bool read_config(struct at_json root, struct at_schedule_config *c, float **betas, struct at_log *log)
 {
     static const char *const schedules[] = {"linear", "scaled_linear", "squaredcos_cap_v2", NULL};
@@ -68,7 +122,7 @@ static bool read_config(struct at_json root, struct at_schedule_config *c, float
         !at_json_bool(root, "set_alpha_to_one", c->set_alpha_to_one, &c->set_alpha_to_one) ||
         !at_json_bool(root, "clip_sample", c->clip_sample, &c->clip_sample) ||
         !at_json_num(root, "clip_sample_range", c->clip_range, &c->clip_range) ||
-        !at_json_bool(root, "rescale_betas_zero_snr", c->zero_snr, &c->zero_snr))
+        !at_json_bool(root, "rescale_betas_zero_snr", c->zero_snr, &c->zero_snr) || !read_sampler(root, c))
         return false;
     c->beta_schedule = (enum at_beta_schedule)schedule;
     c->prediction = (enum at_prediction)prediction;
@@ -79,7 +133,8 @@ static bool read_config(struct at_json root, struct at_schedule_config *c, float
 // Frees the document.
 static struct at_schedule *from_document(struct at_json_doc *doc, struct at_log *log)
 {
-    struct at_schedule_config config = at_schedule_defaults();
+    struct at_schedule_config config =
+        at_schedule_defaults_of(doc ? sampler_of(at_json_root(doc)) : AT_SAMPLER_DDIM);
     struct at_schedule *schedule = NULL;
     float *betas = NULL;
     if (doc && read_config(at_json_root(doc), &config, &betas, log))

@@ -28,6 +28,9 @@ cp one.png first.png
 expect 3 '--force replaces it' sample -p 'Red apple!' --seed 5 --steps 2 -o one.png --device cpu
 expect 0 'in one.png' sample -p 'Red apple!' --seed 5 --steps 2 -o one.png --device cpu --force
 same one.png first.png
+expect 0 '1 image in euler' sample -p a --sampler dpmpp_2m --karras --steps 3 -o euler --device cpu
+grep -q 'Steps: 3, Sampler: DPM++ 2M Karras' euler/00001-0-a.png || { failures=$((failures + 1)); echo 'FAIL no sampler'; }
+expect 2 'Karras noise levels belong to' sample -p a --karras -o none --device cpu
 expect 2 'is one picture, but 2' sample -p a --count 2 -o two.png --device cpu
 expect 2 'must be multiples' sample -p a --width 33 --device cpu
 grep -q 'Steps: 2, Sampler: DDIM, CFG scale: 4, Seed: 5' one.png || { failures=$((failures + 1)); echo 'FAIL no parameters'; }

@@ -313,9 +313,10 @@ static void picture_texts(void)
     l.files[0] = (struct at_lora_file){.path = lora, .scale = 1, .sha256 = "fedcba9876543210"};
     struct at_device dev = {.kind = "cpu", .name = "C"};
     struct at_picture_note note = {.prompt = "a kite", .negative = "dark", .seed = 7, .steps = 20, .width = 64,
-                                   .height = 32, .cfg = 7.5, .loaded = &l, .dev = &dev};
+                                   .height = 32, .sampler = AT_SAMPLER_DPMPP_2M, .karras = true, .cfg = 7.5,
+                                   .loaded = &l, .dev = &dev};
     char *text = at_picture_parameters(&note);
-    AT_CHECK_STR(text, "a kite\nNegative prompt: dark\nSteps: 20, Sampler: DDIM, CFG scale: 7.5, Seed: 7, Size: 64x32, "
+    AT_CHECK_STR(text, "a kite\nNegative prompt: dark\nSteps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7.5, Seed: 7, Size: 64x32, "
                        "Model hash: 0123456789, Model: \"a, b\", Lora hashes: \"warm: fedcba987654\", Eta: 0, Version: "
                        "attune " AT_VERSION);
     at_free(text);

@@ -39,12 +39,13 @@ static void reads_lines(void)
     struct at_prompts p = read_text(&c, "f.txt",
                                     "\xef\xbb\xbf# a comment\r\n\r\n  a red kite \r\n"
                                     "a -- b, state-of-the-art --n blurry, dark --w 512 --h 256 --d 7 --s 30 --l 4.5\n"
-                                    "\t# another\n#1 fan\nCaf\xc3\xa9 --N x --D 9007199254740992 --ss ddim");
+                                    "\t# another\n#1 fan\nCaf\xc3\xa9 --N x --D 9007199254740992 --ss k_euler_a");
     AT_CHECK_INT(p.count, 3);
     if (p.count == 3) {
         AT_CHECK_STR(p.items[0].text, "a red kite");
         AT_CHECK(!p.items[0].negative && !p.items[0].has_seed && !p.items[0].has_cfg && !p.items[0].width);
         AT_CHECK_INT(p.items[0].line, 3);
+        AT_CHECK(p.items[1].sampler == AT_SAMPLER_CONFIG && p.items[2].sampler == AT_SAMPLER_EULER_ANCESTRAL);
         AT_CHECK_STR(p.items[1].text, "a -- b, state-of-the-art");
         AT_CHECK_STR(p.items[1].negative, "blurry, dark");
         AT_CHECK_INT(p.items[1].width, 512);
@@ -74,7 +75,8 @@ static void names_what_is_wrong(void)
     refuses("f.txt", "bad --foo 3", "unknown option --foo");
     refuses("f.txt", "bad --x", "unknown option --x");
     refuses("f.txt", "bad --cn a.png", "option --cn is not supported");
-    refuses("f.txt", "bad --ss euler_a", "option --ss is not supported");
+    refuses("f.txt", "bad --ss heun", "option --ss: \"heun\" is not a sampler here");
+    refuses("f.json", "[{\"prompt\": \"bad\", \"sampler\": \"heun\"}]", "\"heun\" is not a sampler here");
     refuses("f.txt", "--n blurry", "f.txt:1: there is no prompt before the options");
     refuses("f.txt", "a\nb\xff\n", "f.txt:2: the line is not UTF-8");
     refuses("f.txt", "a --s 0\nb --s 0\n", "f.txt: 2 problems");
