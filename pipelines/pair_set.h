@@ -5,6 +5,7 @@
 
 #include "datasets/pairs.h"
 #include "pipelines/model.h"
+#include "pipelines/train.h"
 
 struct at_pair_set_params {
     const char *path;  // of the pairs (datasets/pairs.h)
@@ -14,6 +15,7 @@ struct at_pair_set_params {
     double held_out;   // share of the prompts that is kept apart
     uint64_t seed;
     const char *cache; // folder of encoded pictures, by content; NULL: none
+    const struct at_train_params *train; // asked between pictures whether to go on; NULL: always
 };
 
 struct at_pair_set {

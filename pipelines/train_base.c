@@ -106,6 +106,7 @@ static bool cache_latents(struct base_job *j)
     bool ok = images;
     for (int64_t first = 0; ok && first < j->count; first += CHUNK) {
         int n = j->count - first < CHUNK ? (int)(j->count - first) : CHUNK;
+        ok = at_train_goes_on(&j->p->train, j->log);
         for (int i = 0; ok && i < n; i++) {
             int64_t k = first + i;
             const char *caption = at_pictures_draw(j->pictures, (uint64_t)k, images + (size_t)i * pixels);
@@ -157,7 +158,7 @@ static bool open_job(struct base_job *j, struct at_device *dev)
 bool at_train_base(struct at_device *dev, const struct at_train_base_params *params, struct at_log *log)
 {
     struct base_job j = {.p = params, .log = log};
-    bool ok = open_job(&j, dev);
+    bool ok = at_train_check(&params->train, log) && open_job(&j, dev);
     if (ok) {
         static const char *const names[] = {"text", "unet"};
         struct at_params *sets[] = {j.m->text_params, j.m->unet_params};

@@ -290,7 +290,8 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     lp.replicas = replicas;
     lp.seed = p->train.seed;
     struct at_pair_set_params sp = {.path = p->pairs, .size = size, .coin = p->coin, .flip = p->flip,
-                                    .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache};
+                                    .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache,
+                                    .train = &p->train};
     mp = (struct at_model_params){.path = p->model, .parts = AT_PART_UNET};
     return (j->pairs = at_pair_set_open(j->m, &sp)) && (p->full || (j->lora = at_lora_create(j->m, &lp))) &&
            (!p->full || (j->frozen = at_model_open(dev, &mp, j->log))) && allocate(j) && open_networks(j, dev);
@@ -313,7 +314,7 @@ static void close_job(struct dpo_job *j)
 bool at_train_dpo(struct at_device *dev, const struct at_train_dpo_params *params, struct at_log *log)
 {
     struct dpo_job j = {.p = params, .log = log};
-    bool ok = open_job(&j, dev);
+    bool ok = at_train_check(&params->train, log) && open_job(&j, dev);
     if (ok) {
         static const char *const names[] = {"lora", "unet"};
         struct at_params *set = params->full ? j.m->unet_params : j.lora->params;

@@ -150,7 +150,7 @@ static bool open_job(struct vae_job *j, struct at_device *dev)
 bool at_train_vae(struct at_device *dev, const struct at_train_vae_params *params, struct at_log *log)
 {
     struct vae_job j = {.p = params, .log = log};
-    bool ok = open_job(&j, dev);
+    bool ok = at_train_check(&params->train, log) && open_job(&j, dev);
     if (ok) {
         static const char *const names[] = {"vae"};
         struct at_train_method method = {.priv = &j, .name = "vae", .sets = &j.m->vae_params, .set_names = names,

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/train_options.h"
 
-#include "core/base/alloc.h"
-#include "core/io/file.h"
-
 #include <math.h>
-#include <string.h>
 
 void at_train_options(struct at_options *o, struct at_train_job *j)
 {
@@ -19,7 +15,7 @@ void at_train_options(struct at_options *o, struct at_train_job *j)
         {"steps", 's', AT_OPTION_I64, &t->steps, "N", "optimiser steps in all", .min = 1, .max = 1e9},
         {"accumulate", 0, AT_OPTION_INT, &t->accumulate, "N", "batches a step", .min = 1, .max = 4096},
         {"lr", 0, AT_OPTION_REAL, &t->lr, "X", "learning rate",
-         .zero = j->lr_default, .min = 0, .max = 10},
+         .zero = j->lr_default, .min = 1e-12, .max = 10},
         {"lr-schedule", 0, AT_OPTION_CHOICE, &j->schedule, "NAME", "of the rate", .choices = schedules},
         {"warmup", 0, AT_OPTION_I64, &t->schedule.warmup, "N", "steps in which the rate rises from 0", .min = 0,
          .max = 1e9},
@@ -38,7 +34,8 @@ void at_train_options(struct at_options *o, struct at_train_job *j)
          .min = 0, .max = 1e9},
         {"keep", 0, AT_OPTION_INT, &t->keep, "N", "checkpoints kept, the last ones", .zero = "all", .min = 0,
          .max = 1e6},
-        {"resume", 0, AT_OPTION_FLAG, &t->resume, NULL, "go on from the newest checkpoint of --out", .here = true},
+        {"resume", 0, AT_OPTION_FLAG, &t->resume, NULL,
+         "go on from the newest checkpoint of --out, with the options it began with", .here = true},
         {"method", 0, AT_OPTION_CHOICE, &j->method_index, "NAME", NULL, .choices = j->methods}, // in run.json
         {"quiet", 'q', AT_OPTION_FLAG, &j->quiet, NULL, "no progress", .here = true},
         {0},
@@ -72,53 +69,13 @@ static bool interrupted(void *priv)
     return at_interrupted();
 }
 
-// The value as JSON in brackets, freed with at_free.
-static char *value_text(struct at_json value, struct at_log *log)
-{
-    if (!at_json_present(value))
-        return at_strdup("[nothing]");
-    struct at_json_doc *doc = at_json_create(log, true);
-    if (!doc)
-        return NULL;
-    at_json_put_copy(at_json_root(doc), NULL, value);
-    char *text = at_json_text(doc, false);
-    at_json_destroy(&doc);
-    return text;
-}
-
-// What differs from the settings the run was started with: said aloud, since the result then is that of no one setting.
-static void compare_config(const char *path, struct at_json now, struct at_log *log)
-{
-    static const char *const harmless[] = {"out", "steps", "save-every", "keep", "device", "threads", NULL};
-    struct at_json_doc *old = at_file_exists(path) ? at_json_load(log, path) : NULL;
-    struct at_json was = at_json_root(old);
-    for (struct at_json v = at_json_first(now); old && v.item; v = at_json_next(v)) {
-        bool skip = false;
-        for (int i = 0; harmless[i]; i++)
-            skip = skip || strcmp(harmless[i], at_json_key(v)) == 0;
-        if (skip)
-            continue;
-        char *a = value_text(at_json_get(was, at_json_key(v)), log), *b = value_text(v, log);
-        if (a && b && strcmp(a, b) != 0)
-            at_warn(log, "%s: \"%s\" was %.*s, and is %.*s now", path, at_json_key(v), (int)strlen(a) - 2, a + 1,
-                    (int)strlen(b) - 2, b + 1);
-        at_free(a);
-        at_free(b);
-    }
-    at_json_destroy(&old);
-}
-
 static bool start(struct at_train_job *j, struct at_device *dev, struct at_options *o)
 {
     struct at_log *log = &j->cli->log;
     struct at_train_params *t = j->train;
     struct at_json_doc *config = at_options_json(o);
-    char *path = at_path_join(t->run, "run.json");
-    if (!config || !path)
+    if (!config)
         return at_fail_memory(log, 64);
-    if (t->resume)
-        compare_config(path, at_json_root(config), log);
-    at_free(path);
     t->config = at_json_root(config);
     t->progress = j->quiet ? NULL : progress;
     t->interrupted = interrupted;
