@@ -29,9 +29,10 @@ static void write_log(void *priv, enum at_level level, const char *text)
 
 static void print_group(const struct at_command_group *group, FILE *out)
 {
-    fprintf(out, "%s\n\nUsage: %s COMMAND [options]\n\n", group->about, group->name);
+    at_options_wrap(out, group->about);
+    fprintf(out, "\nUsage: %s COMMAND [options]\n\n", group->name);
     for (size_t i = 0; group->commands[i]; i++)
-        fprintf(out, "  %-9s %s\n", group->commands[i]->name, group->commands[i]->summary);
+        fprintf(out, "  %-11s %s\n", group->commands[i]->name, group->commands[i]->summary);
     fprintf(out, "\n%s COMMAND --help tells more, with an example.\n", group->name);
     if (group->example)
         fprintf(out, "\nExample:\n%s", group->example);
