@@ -5,7 +5,9 @@
 #include "tools/cli.h"
 #include "tools/command_list.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DECLARE(name) extern const struct at_command at_command_##name;
 #define ENTRY(name) &at_command_##name,
@@ -99,9 +101,19 @@ bool at_cli_print_json(struct at_cli *cli, struct at_json_doc *doc)
     return ok;
 }
 
+// A stream that the caller closed would lend its number to the next file opened, and messages would be written into
+// that file. Reading from nothing takes the number instead; writing there fails, as it did before.
+static void keep_numbers(void)
+{
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)open("/dev/null", O_RDONLY);
+}
+
 int main(int argc, char **argv)
 {
     struct at_cli cli = {.log = {.level = AT_LEVEL_INFO, .write = write_log, .priv = &cli}};
+    keep_numbers();
     at_signals_watch();
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {
         puts(AT_VERSION_TEXT);
