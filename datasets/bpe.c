@@ -415,7 +415,7 @@ static bool may_replace(struct at_log *log, const char *dir)
     size_t count = 0;
     bool ok = true;
     if (!at_dir_exists(dir))
-        return true;
+        return at_dir_writable(log, dir);
     if (!at_dir_list(log, dir, &names, &count))
         return false;
     for (size_t i = 0; ok && i < count; i++) {

@@ -101,12 +101,16 @@ const struct at_emoji *at_emoji_sample(struct at_log *log, const struct at_emoji
                                        uint64_t index, float *rgb, struct at_emoji_view *view);
 
 // Writes samples 0 .. count - 1 of data set `seed` as an imagefolder (see imagefolder.h) into the new or empty folder
-// `dir`, and names.json: the captions, apart as "train" and "held_out", and how the set was made.
+// `dir`, and names.json: the captions, apart as "train" and "held_out", and how the set was made. All of it appears at
+// once, or nothing does.
 struct at_emoji_export {
     const char *dir;
     size_t count; // of pictures
     int size;     // side in pixels
     uint64_t seed;
+    // Told the share done after each picture; false ends with AT_ERROR_INTERRUPTED. NULL: silent.
+    bool (*progress)(void *priv, double done);
+    void *priv;
 };
 AT_NODISCARD bool at_emoji_export(struct at_log *log, const struct at_emoji_set *set,
                                   const struct at_emoji_export *params);

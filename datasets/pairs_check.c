@@ -192,8 +192,8 @@ bool at_pairs_folders(struct at_log *log, const char *dir, const struct at_pairs
         (void)at_fail_memory(log, strlen(dir));
     if (ok && (!at_dir_exists(w) || !at_dir_exists(l)))
         ok = at_fail(log, AT_ERROR_INPUT,
-                     "%s: holds neither pairs.jsonl nor the folders w and l; see the manual on "
-                     "preference pairs",
+                     "%s: holds neither pairs.jsonl nor the folders w (preferred) and l with pictures of the same "
+                     "names",
                      dir);
     ok = ok && at_dir_list(log, w, &f.wins, &f.win_count) && at_dir_list(log, l, &f.losers, &f.loser_count) &&
          match(&problems, &f, pairs);

@@ -7,6 +7,7 @@
 #include "core/io/sha256.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,20 @@ static char *checkpoint_path(const char *run, int64_t step)
     return at_strf("%s/checkpoint-%06" PRId64, run, step);
 }
 
+// The step of a checkpoint; -1: a temporary or foreign name.
+static int64_t step_of(const char *run, const char *name)
+{
+    char again[40];
+    if (strncmp(name, "checkpoint-", 11) != 0)
+        return -1;
+    int64_t step = strtoll(name + 11, NULL, 10);
+    char *path = at_path_join(run, name);
+    snprintf(again, sizeof(again), "checkpoint-%06" PRId64, step);
+    bool ours = step >= 0 && strcmp(again, name) == 0 && path && at_dir_exists(path);
+    at_free(path);
+    return ours ? step : -1;
+}
+
 // Steps of the complete checkpoints, ascending; at most `capacity`, the newest ones.
 static int list_steps(const char *run, int64_t *steps, int capacity, struct at_log *log)
 {
@@ -49,12 +64,9 @@ static int list_steps(const char *run, int64_t *steps, int capacity, struct at_l
     if (!at_dir_exists(run) || !at_dir_list(log, run, &names, &count))
         return 0;
     for (size_t i = 0; i < count; i++) {
-        char *end;
-        if (strncmp(names[i], "checkpoint-", 11) != 0)
+        int64_t step = step_of(run, names[i]);
+        if (step < 0)
             continue;
-        long long step = strtoll(names[i] + 11, &end, 10);
-        if (*end || end == names[i] + 11)
-            continue; // a temporary or foreign name
         if (n == capacity)
             memmove(steps, steps + 1, (size_t)--n * sizeof(*steps));
         int at = n++;
@@ -230,16 +242,19 @@ static bool check_shapes(const struct at_train_method *method, struct at_json ro
 }
 
 // The run must be continued with the settings it began with, or its result would be another's.
-static bool check_state(const struct at_train_method *method, const struct at_train_params *p, const char *path,
-                        struct at_log *log)
+static bool check_state(const struct at_train_method *method, const struct at_train_params *p, int64_t step,
+                        struct at_json_doc *doc, const char *path, struct at_log *log)
 {
-    struct at_json_doc *doc = at_json_load(log, path);
     struct at_json settings = {0};
+    int64_t saved = -1;
     const char *name, *seed;
     char mine[32];
     snprintf(mine, sizeof(mine), "%" PRIu64, p->seed);
-    bool ok = doc && at_json_str(at_json_root(doc), "method", "", &name) &&
+    bool ok = at_json_str(at_json_root(doc), "method", "", &name) &&
+              at_json_as_int(at_json_get(at_json_root(doc), "step"), 0, INT64_MAX, &saved) &&
               at_json_need(at_json_root(doc), "settings", &settings) && at_json_str(settings, "seed", "", &seed);
+    if (ok && saved != step)
+        ok = at_fail(log, AT_ERROR_INPUT, "%s: is of step %" PRId64 ", as its folder's name is not", path, saved);
     if (ok && strcmp(name, method->name) != 0)
         ok = at_fail(log, AT_ERROR_INPUT, "%s: the run was of method %s, not %s", path, name, method->name);
     if (ok && strcmp(seed, mine) != 0)
@@ -253,8 +268,15 @@ static bool check_state(const struct at_train_method *method, const struct at_tr
         at_warn(log, "the learning rate was %g and is now %g", lr, p->lr);
     if (ok && accumulate != (p->accumulate > 0 ? p->accumulate : 1))
         at_warn(log, "the batches a step were %d and are now %d", accumulate, p->accumulate);
-    at_json_destroy(&doc);
     return ok;
+}
+
+static bool all_finite(const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return false;
+    return true;
 }
 
 static bool load_vectors(const struct at_train_method *method, struct at_optimizer *o, const char *path,
@@ -268,11 +290,26 @@ static bool load_vectors(const struct at_train_method *method, struct at_optimiz
         uint64_t shape = (uint64_t)v[i].store->count;
         const struct at_st_tensor *t = at_safetensors_need(file, v[i].name, &shape, 1);
         float *values = t ? at_calloc((size_t)shape, sizeof(float)) : NULL;
-        ok = values && at_safetensors_to_f32(file, t, values) && at_store_write(v[i].store, 0, values, v[i].store->count);
+        ok = values && at_safetensors_to_f32(file, t, values);
+        if (ok && !all_finite(values, v[i].store->count))
+            ok = at_fail(log, AT_ERROR_INPUT, "%s: tensor \"%s\" holds values that are not finite", path, v[i].name);
+        ok = ok && at_store_write(v[i].store, 0, values, v[i].store->count);
         at_free(values);
     }
     at_safetensors_destroy(&file);
     return ok;
+}
+
+// What is left to do about a checkpoint that does not read.
+static bool fail_damaged(const char *run, const char *dir, int64_t step, struct at_log *log)
+{
+    int64_t steps[4096], before = -1;
+    int n = list_steps(run, steps, 4096, NULL);
+    for (int i = 0; i < n; i++)
+        before = steps[i] < step ? steps[i] : before;
+    if (before < 0)
+        return at_fail(log, AT_ERROR_INPUT, "%s: is damaged, and there is no earlier checkpoint; begin a new run", dir);
+    return at_fail(log, AT_ERROR_INPUT, "%s: is damaged; remove that folder to go on from step %" PRId64, dir, before);
 }
 
 bool at_checkpoint_load(const struct at_train_method *method, const struct at_train_params *p, struct at_optimizer *o,
@@ -281,7 +318,12 @@ bool at_checkpoint_load(const struct at_train_method *method, const struct at_tr
     char *dir = checkpoint_path(p->run, step);
     char *state = dir ? at_path_join(dir, "state.json") : NULL;
     char *vectors = dir ? at_path_join(dir, "state.safetensors") : NULL;
-    bool ok = state && vectors && check_state(method, p, state, log) && load_vectors(method, o, vectors, log);
+    struct at_json_doc *doc = state && vectors ? at_json_load(log, state) : NULL;
+    bool fits = doc && check_state(method, p, step, doc, state, log);
+    bool ok = fits && load_vectors(method, o, vectors, log);
+    if (!ok && dir && (fits || !doc) && (!log || log->error == AT_ERROR_INPUT))
+        ok = fail_damaged(p->run, dir, step, log);
+    at_json_destroy(&doc);
     at_free(dir);
     at_free(state);
     at_free(vectors);

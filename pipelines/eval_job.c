@@ -109,6 +109,8 @@ bool at_eval(struct at_device *dev, const struct at_eval_side *a, const struct a
     if (need) {
         truth = at_truth_open(log, NULL);
         ok = truth != NULL;
+        for (size_t i = 0; ok && i < params->prompt_count; i++)
+            ok = at_truth_find(log, truth, params->prompts[i]) != NULL;
     }
     ok = ok && draw_side(dev, &m, &open, a, params, truth, &da, log) &&
          draw_side(dev, &m, &open, b, params, truth, &db, log) && compare_all(params, &da, &db, comparisons, log);

@@ -5,11 +5,14 @@
 #include "core/io/json.h"
 #include "core/io/safetensors.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #define PREFIX "unet."
 #define DOWN ".lora_A.weight"
+#define MOST_RANK 65536
+#define MOST_ALPHA 1e9
 
 static const char *const usual_targets[] = {"to_q", "to_k", "to_v", "to_out.0", NULL};
 
@@ -99,7 +102,10 @@ static bool read_targets(struct at_model *m, struct at_lora *l, const struct at_
         if (strncmp(t->name, PREFIX, strlen(PREFIX)) != 0)
             return at_fail(m->log, AT_ERROR_INPUT, "%s: %s: only adapters of the denoiser (unet.) are supported", path,
                            t->name);
-        int rank = t->rank > 0 ? (int)t->shape[0] : 0;
+        if (t->rank < 2 || t->shape[0] < 1 || t->shape[0] > MOST_RANK)
+            return at_fail(m->log, AT_ERROR_INPUT, "%s: %s: is no half of an adapter; expected (rank, inputs) with a "
+                           "rank from 1 to %d", path, t->name, MOST_RANK);
+        int rank = (int)t->shape[0];
         if (count && rank != l->adapter.rank)
             return at_fail(m->log, AT_ERROR_INPUT, "%s: %s has rank %d and another layer %d: mixed ranks are not "
                            "supported yet", path, t->name, rank, l->adapter.rank);
@@ -123,22 +129,41 @@ static bool read_alpha(struct at_lora *l, const struct at_safetensors *file, con
     struct at_json_doc *doc = at_json_parse(log, name, text, strlen(text), NULL);
     double alpha = l->adapter.rank;
     bool ok = doc && at_json_num(at_json_root(doc), "unet.lora_alpha", alpha, &alpha);
+    if (ok && !(fabs(alpha) <= MOST_ALPHA))
+        ok = at_json_fail(at_json_get(at_json_root(doc), "unet.lora_alpha"), "%g is out of range", alpha);
     l->adapter.alpha = (float)alpha;
     at_json_destroy(&doc);
     return ok;
 }
 
-struct at_lora *at_lora_open(struct at_model *m, const char *path, float strength)
+static struct at_lora *from_tensors(struct at_model *m, const struct at_safetensors *file, const char *path,
+                                    float strength)
 {
-    struct at_safetensors *file = at_safetensors_open(m->log, path);
-    struct at_lora *l = file ? create(m, (int)at_safetensors_count(file)) : NULL;
+    struct at_lora *l = create(m, (int)at_safetensors_count(file));
     bool ok = l && read_targets(m, l, file, path) && read_alpha(l, file, path, m->log) && declare(m, l) &&
-              at_params_allocate(l->params, m->dev, 0) && at_params_load(l->params, file, PREFIX, NULL);
-    at_safetensors_destroy(&file);
+              at_params_check(l->params, file, PREFIX, NULL);
+    if (ok && m->dev) // without a device the model was opened to be checked
+        ok = at_params_allocate(l->params, m->dev, 0) && at_params_load(l->params, file, PREFIX, NULL);
     if (!ok)
         at_lora_destroy(&l);
     else
         l->adapter.strength = strength;
+    return l;
+}
+
+struct at_lora *at_lora_open(struct at_model *m, const char *path, float strength)
+{
+    struct at_safetensors *file = at_safetensors_open(m->log, path);
+    struct at_lora *l = file ? from_tensors(m, file, path, strength) : NULL;
+    at_safetensors_destroy(&file);
+    return l;
+}
+
+struct at_lora *at_lora_parse(struct at_model *m, const char *name, const void *bytes, size_t size, float strength)
+{
+    struct at_safetensors *file = at_safetensors_parse(m->log, name, bytes, size);
+    struct at_lora *l = file ? from_tensors(m, file, name, strength) : NULL;
+    at_safetensors_destroy(&file);
     return l;
 }
 

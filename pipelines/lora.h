@@ -24,6 +24,8 @@ struct at_lora_params {
 struct at_lora *at_lora_create(struct at_model *m, const struct at_lora_params *params);
 // From a file; `strength` multiplies it. Keys that fit no layer, missing halves and wrong shapes are errors, by name.
 struct at_lora *at_lora_open(struct at_model *m, const char *path, float strength);
+// The same from memory; `name` stands for the file in messages.
+struct at_lora *at_lora_parse(struct at_model *m, const char *name, const void *bytes, size_t size, float strength);
 // Replaces the file. `values` in memory layout, NULL: as they are on the device.
 AT_NODISCARD bool at_lora_save(const struct at_lora *lora, const char *path, const float *values);
 void at_lora_destroy(struct at_lora **lora);

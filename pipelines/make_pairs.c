@@ -230,7 +230,7 @@ bool at_make_pairs(struct at_device *dev, const struct at_make_pairs_params *par
 {
     if (params->seeds == 1)
         return at_fail(log, AT_ERROR_USAGE, "1 picture a name makes no pair; use 2 or more");
-    if (!folder_is_free(params->out, log))
+    if (!folder_is_free(params->out, log) || !at_dir_writable(log, params->out))
         return false;
     struct at_truth *truth = at_truth_open(log, NULL);
     struct at_model *m = truth ? at_model_open(dev, &(struct at_model_params){.path = params->model}, log) : NULL;

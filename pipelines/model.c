@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define LEFT_OUT 200 // bytes of a prompt that a warning quotes
+
 static char *embedded_in(const char *dir)
 {
     char *path = at_path_join(dir, "model"), *index = path ? at_path_join(path, "model_index.json") : NULL;
@@ -27,6 +29,11 @@ char *at_model_embedded_path(struct at_log *log)
 {
     const char *env = getenv("ATTUNE_DATA");
     char *found = env ? embedded_in(env) : NULL;
+    if (env && env[0] && !found) { // another model than the one meant would be used without a word
+        at_fail(log, AT_ERROR_INPUT, "ATTUNE_DATA: %s has no folder model with a model_index.json; correct it, or unset "
+                "it to use what is beside the program", env);
+        return NULL;
+    }
     char exe[4096];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
     static const char *const beside[] = {"../datasets/emoji", "../../datasets/emoji", "../share/attune/emoji"};
@@ -156,8 +163,9 @@ static bool open_weights(struct at_model *m, const struct part *part, const stru
     static const char *const ignored[] = {"text_model.embeddings.position_ids", "embeddings.position_ids", NULL};
     int replicas = p->trainable & part->bit ? p->replicas > 0 ? p->replicas : 1 : 0;
     bool ok = (*part->params = at_params_create(m->log)) && declare(m, part->bit) &&
-              at_params_allocate(*part->params, m->dev, replicas);
-    if (ok && !at_is_dry(m->dev))
+              (fresh || at_params_check(*part->params, file, "", ignored)) &&
+              (p->check || at_params_allocate(*part->params, m->dev, replicas));
+    if (ok && !p->check && !at_is_dry(m->dev))
         ok = fresh ? at_params_init(*part->params, p->seed + part->bit)
                    : at_params_load(*part->params, file, "", ignored);
     at_safetensors_destroy(&file);
@@ -179,9 +187,9 @@ static bool check_index(struct at_model *m)
     at_free(file);
     const char *class;
     bool ok = doc && at_json_str(at_json_root(doc), "_class_name", "StableDiffusionPipeline", &class);
-    if (ok && strncmp(class, "StableDiffusion", 15) != 0)
+    if (ok && strcmp(class, "StableDiffusionPipeline") != 0 && strcmp(class, "StableDiffusionImg2ImgPipeline") != 0)
         ok = at_json_fail(at_json_get(at_json_root(doc), "_class_name"), "\"%s\" is not supported, only "
-                          "StableDiffusionPipeline", class);
+                          "StableDiffusionPipeline (SD 1.x and 2.x with one text encoder)", class);
     at_json_destroy(&doc);
     return ok;
 }
@@ -252,9 +260,13 @@ bool at_model_tokenize(const struct at_model *m, const char *prompt, int32_t *id
     int length = at_model_tokens(m);
     if (!at_clip_tokenizer_encode(m->tokenizer, prompt, bytes, ids, (size_t)length, &e))
         return false;
-    if (e.cut < bytes)
-        at_warn(m->log, "the prompt has %zu tokens, the model reads %d; left out: \"%s\"", e.tokens, length,
-                prompt + e.cut);
+    if (e.cut < bytes) {
+        size_t shown = bytes - e.cut < LEFT_OUT ? bytes - e.cut : LEFT_OUT;
+        while (shown < bytes - e.cut && ((unsigned char)prompt[e.cut + shown] & 0xc0) == 0x80)
+            shown++; // to the end of a character
+        at_warn(m->log, "the prompt has %zu tokens, the model reads %d; left out: \"%.*s\"%s", e.tokens, length,
+                (int)shown, prompt + e.cut, e.cut + shown < bytes ? "..." : "");
+    }
     return true;
 }
 

@@ -25,6 +25,8 @@ struct at_model_params {
     unsigned parts;     // bits of enum at_part; 0: all
     unsigned trainable; // parts that collect gradients
     int replicas;       // of the gradients; 0: one
+    bool check;         // look at everything but read no weights: no device is needed, and the model serves for nothing
+                        // but to be destroyed, or to check adapters on
     bool untrained;     // initial weights from `seed` instead of reading files (the configs are still read)
     unsigned fresh;     // parts for which `untrained` holds; 0: all
     uint64_t seed;

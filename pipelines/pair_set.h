@@ -5,6 +5,7 @@
 
 #include "datasets/pairs.h"
 #include "pipelines/model.h"
+#include "pipelines/train.h"
 
 struct at_pair_set_params {
     const char *path;  // of the pairs (datasets/pairs.h)
@@ -15,6 +16,7 @@ struct at_pair_set_params {
     uint64_t seed;
     const char *cache; // folder of encoded pictures, by content; NULL: none
     int chunk;         // pairs encoded at once; 0: 8
+    const struct at_train_params *train; // asked between pictures whether to go on; NULL: always
 };
 
 struct at_pair_set {

@@ -106,6 +106,18 @@ static bool run_steps(struct batch *b, int first)
     return true;
 }
 
+// From -1 .. 1 to 0 .. 1, in place. False if a value is not finite.
+static bool to_unit(float *pixels, size_t n)
+{
+    bool finite = true;
+    for (size_t i = 0; i < n; i++) {
+        float v = pixels[i] * 0.5f + 0.5f;
+        finite = finite && isfinite(v);
+        pixels[i] = v < 0 ? 0 : v > 1 ? 1 : v;
+    }
+    return finite;
+}
+
 // Images [first, first + count) to `out` (pixels) and `latents`.
 static bool run_batch(struct batch *b, int first, float *out, float *latents)
 {
@@ -131,10 +143,11 @@ static bool run_batch(struct batch *b, int first, float *out, float *latents)
     float *to = out + (size_t)first * pixels;
     if (!at_model_decode(b->m, b->x, count, b->h, b->w, to))
         return false;
-    for (size_t i = 0; i < (size_t)count * pixels; i++) {
-        float v = to[i] * 0.5f + 0.5f;
-        to[i] = v < 0 ? 0 : v > 1 ? 1 : v;
-    }
+    for (int i = 0; i < count; i++)
+        if (!to_unit(to + (size_t)i * pixels, pixels))
+            return at_fail(b->m->log, AT_ERROR_FAILED, "the picture of \"%.60s\", seed %llu, is not finite: the "
+                           "weights or an adapter are out of range; try a smaller --cfg or strength, or another model",
+                           b->p->items[first + i].prompt, (unsigned long long)b->p->items[first + i].seed);
     return true;
 }
 

@@ -124,89 +124,96 @@ static bool run_all(struct loop *l, int64_t start)
         if ((stop || last || due) && !at_checkpoint_save(l->method, p, l->optimizer, step + 1, l->log))
             return false;
         if (stop && !last)
-            return at_fail(l->log, AT_ERROR_INTERRUPTED, "stopped after step %" PRId64 "; go on with --resume", step + 1);
+            return at_fail(l->log, AT_ERROR_INTERRUPTED, "stopped after step %" PRId64 "%s", step + 1,
+                           p->config.item ? "; the same command with --resume goes on from there" : "");
     }
     return true;
+}
+
+bool at_train_check(const struct at_train_params *p, struct at_log *log)
+{
+    struct at_lr schedule = p->schedule;
+    schedule.total = schedule.total > 0 ? schedule.total : p->steps;
+    if (!at_lr_validate(&schedule, log))
+        return false;
+    if (at_file_exists(p->run))
+        return at_fail(log, AT_ERROR_INPUT, "%s: is a file; name a folder for the run", p->run);
+    int64_t newest = at_checkpoint_newest(p->run, log);
+    if (p->resume && newest < 0)
+        return at_fail(log, AT_ERROR_INPUT, "%s: there is no checkpoint to resume from; without --resume a new run "
+                       "begins", p->run);
+    if (p->resume && newest > p->steps)
+        return at_fail(log, AT_ERROR_USAGE, "%s: step %" PRId64 " is done already, and --steps is %" PRId64, p->run,
+                       newest, p->steps);
+    return newest < 0 || p->resume ||
+           at_fail(log, AT_ERROR_USAGE, "%s: holds a run already (checkpoint at step %" PRId64 "): choose another "
+                   "folder, or --resume", p->run, newest);
+}
+
+bool at_train_goes_on(const struct at_train_params *p, struct at_log *log)
+{
+    return !p->interrupted || !p->interrupted(p->priv) ||
+           at_fail(log, AT_ERROR_INTERRUPTED, "stopped before the first step; nothing is lost");
 }
 
 static bool prepare(struct loop *l, int64_t *start)
 {
     const struct at_train_params *p = l->p;
-    struct at_lr schedule = p->schedule;
-    schedule.total = schedule.total > 0 ? schedule.total : p->steps;
-    if (!at_lr_validate(&schedule, l->log) || !at_dir_make(l->log, p->run))
+    if (!at_train_check(p, l->log) || !at_dir_make(l->log, p->run) || !at_checkpoint_clean(p->run, l->log))
         return false;
-    if (!at_checkpoint_clean(p->run, l->log))
-        return false;
-    int64_t newest = at_checkpoint_newest(p->run, l->log);
-    *start = 0;
-    if (p->resume && newest < 0)
-        return at_fail(l->log, AT_ERROR_INPUT, "%s: there is no checkpoint to resume from", p->run);
-    if (!p->resume && newest >= 0)
-        return at_fail(l->log, AT_ERROR_USAGE, "%s: holds a run already (checkpoint at step %" PRId64 "): choose another "
-                       "folder, or --resume", p->run, newest);
+    *start = p->resume ? at_checkpoint_newest(p->run, l->log) : 0;
     l->optimizer = at_optimizer_create(l->method->sets, l->method->set_count, &p->optimizer, l->log);
-    if (!l->optimizer)
-        return false;
-    if (p->resume) {
-        if (!at_checkpoint_load(l->method, p, l->optimizer, newest, l->log))
-            return false;
-        *start = newest;
-    }
-    return open_metrics(l, *start);
+    return l->optimizer && (!p->resume || at_checkpoint_load(l->method, p, l->optimizer, *start, l->log)) &&
+           open_metrics(l, *start);
 }
 
-// A value as text, without the brackets of the array that at_json_text prints around it; freed with at_free.
+// A value as text, freed with at_free; NULL if there is none.
 static char *value_text(struct at_json value, struct at_log *log)
 {
     struct at_json_doc *doc = at_json_present(value) ? at_json_create(log, true) : NULL;
     if (!doc)
-        return at_strdup("not set");
+        return NULL;
     at_json_put_copy(at_json_root(doc), NULL, value);
     char *text = at_json_text(doc, false);
-    at_json_destroy(&doc);
     size_t n = text ? strlen(text) : 0;
-    if (n > 2) {
+    if (n >= 2) { // the brackets of the array around it
         memmove(text, text + 1, n - 2);
         text[n - 2] = '\0';
     }
+    at_json_destroy(&doc);
     return text;
 }
 
-static bool changes_nothing(const char *setting)
+// Says which settings of a resumed run are not those it began with: its result then is that of no one setting.
+static void compare_config(const struct at_train_params *p, const char *path, struct at_log *log)
 {
-    static const char *const list[] = {"resume", "out", "steps", "save-every", "keep", "device", "threads", NULL};
-    for (int i = 0; list[i]; i++)
-        if (strcmp(list[i], setting) == 0)
-            return true;
-    return false;
-}
-
-// Says which settings of a resumed run are not those it began with: its result is then that of no one setting.
-static void compare_config(const struct at_train_params *p, struct at_log *log)
-{
-    char *path = at_path_join(p->run, "run.json");
-    struct at_json_doc *old = path && at_file_exists(path) ? at_json_load(NULL, path) : NULL;
+    static const char *const harmless[] = {"out", "steps", "save-every", "keep", "device", "threads", "resume", NULL};
+    struct at_json_doc *old = at_file_exists(path) ? at_json_load(NULL, path) : NULL;
     struct at_json none = {0}, was = old ? at_json_root(old) : none;
+    if (!old)
+        at_warn(log, "%s: does not read, so the settings are not compared with those the run began with", path);
     for (struct at_json v = old ? at_json_first(p->config) : none; v.item; v = at_json_next(v)) {
         const char *key = at_json_key(v);
-        char *before = value_text(at_json_get(was, key), log), *now = value_text(v, log);
-        if (before && now && !changes_nothing(key) && strcmp(before, now) != 0)
-            at_warn(log, "%s: \"%s\" was %s when the run began, and is %s now", path, key, before, now);
+        bool skip = false;
+        for (int i = 0; harmless[i]; i++)
+            skip = skip || strcmp(harmless[i], key) == 0;
+        char *before = skip ? NULL : value_text(at_json_get(was, key), log), *now = skip ? NULL : value_text(v, log);
+        if (strcmp(before ? before : "", now ? now : "") != 0)
+            at_warn(log, "%s: \"%s\" was %s, and is %s now", path, key, before ? before : "absent",
+                    now ? now : "absent");
         at_free(before);
         at_free(now);
     }
     at_json_destroy(&old);
-    at_free(path);
 }
 
 static bool save_config(const struct at_train_params *p, struct at_log *log)
 {
     if (!p->config.item)
         return true;
-    if (p->resume)
-        compare_config(p, log);
     char *path = at_path_join(p->run, "run.json");
+    if (path && p->resume)
+        compare_config(p, path, log);
     struct at_json_doc *doc = at_json_create(log, false);
     bool ok = path && doc;
     for (struct at_json v = at_json_first(p->config); ok && v.item; v = at_json_next(v))
@@ -286,6 +293,8 @@ bool at_train_fit(struct at_device *dev, struct at_train_params *p,
                   bool (*run)(struct at_device *dev, const void *all, struct at_log *log), void *all,
                   struct at_log *log)
 {
+    if (!p->forecast && !at_train_check(p, log))
+        return false;
     struct fitting f = {p, all, run};
     struct at_fit_params params = {dev, p->memory_limit, p->batch, attempt, &f};
     if (!at_fit_choose(&params, &p->fit, log))

@@ -31,7 +31,8 @@ struct at_train_params {
     struct at_json config; // written to run.json; may be absent
     // Called after every step with a line for people; NULL: silent.
     void (*progress)(void *priv, int64_t step, int64_t steps, const char *line);
-    // Asked after every step; true saves a checkpoint and ends with AT_ERROR_INTERRUPTED. NULL: never.
+    // Asked after every step, and while data are read; true saves a checkpoint, if a step was done, and ends with
+    // AT_ERROR_INTERRUPTED. NULL: never.
     bool (*interrupted)(void *priv);
     void *priv;
 };
@@ -65,8 +66,12 @@ struct at_train_method {
     bool (*save)(void *priv, const char *dir, float *const *values);
 };
 
-// Chooses how a job fits into memory (fit.h): sets params->fit, and cuts the batch. `run` runs the whole job of a method,
-// whose parameters `all` begin with `params`.
+// Before data are read: whether the folder takes this run (none in it yet, or one to resume) and the schedule fits.
+AT_NODISCARD bool at_train_check(const struct at_train_params *params, struct at_log *log);
+// While data are read: false with AT_ERROR_INTERRUPTED if the user stopped it.
+AT_NODISCARD bool at_train_goes_on(const struct at_train_params *params, struct at_log *log);
+// To begin with: checks the run (at_train_check), and chooses how the job fits into memory (fit.h): sets params->fit, and
+// cuts the batch. `run` runs the whole job of a method, whose parameters `all` begin with `params`.
 AT_NODISCARD bool at_train_fit(struct at_device *dev, struct at_train_params *params,
                                bool (*run)(struct at_device *dev, const void *all, struct at_log *log), void *all,
                                struct at_log *log);

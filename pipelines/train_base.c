@@ -109,6 +109,7 @@ static bool cache_latents(struct base_job *j)
     int64_t end = at_is_dry(j->m->dev) && j->count > CHUNK ? CHUNK : j->count;
     for (int64_t first = 0; ok && first < end; first += CHUNK) {
         int n = j->count - first < CHUNK ? (int)(j->count - first) : CHUNK;
+        ok = at_train_goes_on(&j->p->train, j->log);
         for (int i = 0; ok && i < n; i++) {
             int64_t k = first + i;
             const char *caption = at_pictures_draw(j->pictures, (uint64_t)k, images + (size_t)i * pixels);

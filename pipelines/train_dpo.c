@@ -270,7 +270,8 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     lp.seed = p->train.seed;
     bool tight = p->train.fit.parts > 1 || p->train.fit.segments;
     struct at_pair_set_params sp = {.path = p->pairs, .size = size, .coin = p->coin, .flip = p->flip,
-                                    .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache, .chunk = tight ? 1 : 0};
+                                    .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache,
+                                    .chunk = tight ? 1 : 0, .train = &p->train};
     mp = (struct at_model_params){.path = p->model, .parts = AT_PART_UNET};
     if (!(j->pairs = at_pair_set_open(j->m, &sp)))
         return false;
@@ -300,8 +301,9 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
     if (ok) {
         static const char *const names[] = {"lora", "unet"};
         struct at_params *set = j.p->full ? j.m->unet_params : j.lora->params;
-        struct at_train_method method = {.priv = &j, .name = "dpo", .rate = "pairs_per_second", .sets = &set, .set_names = &names[j.p->full],
-                                         .set_count = 1, .batch = run_batch, .save = save};
+        struct at_train_method method = {.priv = &j, .name = "dpo", .rate = "pairs_per_second", .sets = &set,
+                                         .set_names = &names[j.p->full], .set_count = 1, .batch = run_batch,
+                                         .save = save};
         ok = at_train(&method, &j.p->train, log);
     }
     close_job(&j);

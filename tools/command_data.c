@@ -6,6 +6,25 @@
 
 #include <string.h>
 
+static bool progress(void *priv, double done)
+{
+    struct at_cli *cli = priv;
+    at_progress_update(&cli->progress, 100 * done, 100, NULL);
+    return !at_interrupted();
+}
+
+static bool export(struct at_cli *cli, struct at_emoji_set *set, struct at_emoji_export *out, bool quiet)
+{
+    out->progress = progress;
+    out->priv = cli;
+    at_progress_begin(&cli->progress, "drawing", "percent", quiet);
+    bool ok = at_emoji_export(&cli->log, set, out);
+    at_progress_end(&cli->progress);
+    if (ok && !quiet)
+        at_info(&cli->log, "%zu pictures of %zu emoji in %s", out->count, set->count, out->dir);
+    return ok;
+}
+
 static bool make_emoji(struct at_cli *cli, int argc, char **argv)
 {
     static const struct at_usage usage = {
@@ -21,9 +40,10 @@ static bool make_emoji(struct at_cli *cli, int argc, char **argv)
     struct at_emoji_export out = {.count = 320, .size = 32};
     int names = 0, words = 0;
     int64_t count = 320;
+    bool quiet = false;
     const struct at_option rows[] = {
         {"out", 'o', AT_OPTION_TEXT, &out.dir, "FOLDER", "new or empty", .required = true},
-        {"count", 0, AT_OPTION_I64, &count, "N", "pictures", .min = 1, .max = 1e7},
+        {"count", 0, AT_OPTION_I64, &count, "N", "pictures", .min = 1, .max = 1e6},
         {"size", 0, AT_OPTION_INT, &out.size, "N", "side in pixels", .min = 8, .max = 1024},
         {"seed", 0, AT_OPTION_SEED, &out.seed, "N", "of places, sizes and colours"},
         {"names", 0, AT_OPTION_INT, &names, "N", "how many emoji", .zero = "320", .min = 0, .max = 10000},
@@ -32,6 +52,7 @@ static bool make_emoji(struct at_cli *cli, int argc, char **argv)
          .max = 1},
         {"font", 0, AT_OPTION_TEXT, &source.font, "FILE", "colour font", .zero = AT_EMOJI_FONT},
         {"table", 0, AT_OPTION_TEXT, &source.table, "FILE", "Unicode's emoji-test.txt", .zero = AT_EMOJI_TABLE},
+        {"quiet", 'q', AT_OPTION_FLAG, &quiet, NULL, "no progress", .here = true},
         {0},
     };
     struct at_log *log = &cli->log;
@@ -43,9 +64,7 @@ static bool make_emoji(struct at_cli *cli, int argc, char **argv)
     rule.count = (size_t)names;
     rule.max_words = words;
     out.count = (size_t)count;
-    ok = ok && at_emoji_select(log, set, &rule) && at_emoji_export(log, set, &out);
-    if (ok)
-        at_info(log, "%zu pictures of %zu emoji in %s", out.count, set->count, out.dir);
+    ok = ok && at_emoji_select(log, set, &rule) && export(cli, set, &out, quiet);
     at_emoji_close(&set);
     at_options_destroy(&o);
     return ok;

@@ -91,6 +91,13 @@ static bool list_vulkan(const struct job *j, const struct at_vk_info *v, size_t 
     return !j->measure || v->missing[0] || measure(j, select, out);
 }
 
+static void as_news(void *priv, enum at_level level, const char *text)
+{
+    struct at_cli *cli = priv;
+    (void)level;
+    at_info(&cli->log, "%s", text);
+}
+
 static bool work(struct job *j)
 {
     struct at_vk_info *infos = NULL;
@@ -98,8 +105,8 @@ static bool work(struct job *j)
     j->doc = at_json_create(&j->cli->log, false);
     struct at_json list = j->doc ? at_json_put_array(at_json_root(j->doc), "devices") : (struct at_json){0};
     bool ok = j->doc && list_cpu(j, list);
-    struct at_log quiet = {.level = AT_LEVEL_ERROR, .write = j->cli->log.write, .priv = j->cli->log.priv};
-    if (ok && at_vk_enumerate(j->json ? NULL : &quiet, &infos, &count)) // no Vulkan is news, not a failure
+    struct at_log news = {.level = AT_LEVEL_ERROR, .write = as_news, .priv = j->cli};
+    if (ok && at_vk_enumerate(j->json ? NULL : &news, &infos, &count)) // no Vulkan is news, not a failure
         for (size_t i = 0; ok && i < count; i++)
             ok = list_vulkan(j, &infos[i], i, list);
     at_free(infos);

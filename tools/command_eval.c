@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // attune eval: whether one model's pictures are better than another's.
 #include "core/base/alloc.h"
-#include "datasets/prompts.h"
+#include "core/io/file.h"
 #include "pipelines/eval.h"
-#include "tools/cli.h"
 #include "tools/device.h"
-#include "tools/models.h"
+#include "tools/request.h"
 
 struct job {
     struct at_cli *cli;
@@ -29,8 +28,8 @@ static void add_options(struct at_options *o, struct job *j)
 {
     struct at_eval_params *p = &j->params;
     const struct at_option rows[] = {
-        {"model", 'm', AT_OPTION_LIST, &j->models, "DIR", "given twice, the second is judged against the first; "
-         "DIR+LORA[:SCALE] adds an adapter, + alone is the embedded model", .required = true},
+        {"model", 'm', AT_OPTION_LIST, &j->models, "DIR", "given twice: the second is judged against the first; "
+         "DIR+LORA[:SCALE] adds an adapter, the word embedded or + is the embedded model", .required = true},
         {"prompt", 'p', AT_OPTION_LIST, &j->prompts, "TEXT", "what to draw", .zero = "all held-out emoji names"},
         {"prompt-file", 'f', AT_OPTION_TEXT, &j->file, "FILE", "prompts, one a line, or .json", .zero = "none"},
         {"reward", 'r', AT_OPTION_LIST, &j->rewards, "NAME", "taste, fidelity, saturation", .zero = "all three"},
@@ -70,6 +69,8 @@ static bool parse_models(struct job *j)
             return at_fail_memory(log, sizeof(*l));
         if (l->count && l->files[0].scale == 0)
             return at_fail(log, AT_ERROR_USAGE, "%s: an adapter of strength 0 does nothing", j->models.items[i]);
+        if (!at_loaded_check(l, log))
+            return false;
     }
     return true;
 }
@@ -101,12 +102,41 @@ static bool add_held_out(struct job *j)
     return ok;
 }
 
+// Both models draw every prompt alike: what a line of the file asks for itself is not done, and said.
+static void warn_of_settings(struct job *j)
+{
+    for (size_t i = 0; i < j->list.count; i++) {
+        const struct at_prompt *p = &j->list.items[i];
+        if (p->negative || p->width || p->height || p->steps || p->has_seed || p->has_cfg) {
+            at_warn(&j->cli->log, "%s:%zu: settings of a prompt are left out; the options of attune eval hold for all",
+                    j->file, p->line);
+            return;
+        }
+    }
+}
+
+// The file is written last, so its place is looked at first.
+static bool check_csv(const struct job *j)
+{
+    struct at_log *log = &j->cli->log;
+    if (!j->csv)
+        return true;
+    if (at_dir_exists(j->csv))
+        return at_fail(log, AT_ERROR_INPUT, "--csv %s: is a folder; give the name of a file", j->csv);
+    char *dir = at_path_dir(j->csv);
+    bool ok = dir && at_dir_make(log, dir) && at_dir_writable(log, dir);
+    at_free(dir);
+    return ok;
+}
+
 static bool list_prompts(struct job *j)
 {
     struct at_log *log = &j->cli->log;
     bool ok = !j->file || at_prompts_read(log, j->file, &j->list);
+    warn_of_settings(j);
     for (size_t i = 0; ok && i < j->prompts.count; i++)
-        ok = at_prompts_add(log, &j->list, j->prompts.items[i]);
+        ok = at_request_text(log, "prompt", j->prompts.items[i]) &&
+             at_prompts_add(log, &j->list, j->prompts.items[i]);
     ok = ok && (j->list.count || add_held_out(j));
     if (!ok)
         return false;
@@ -168,7 +198,7 @@ static bool print_json(struct job *j)
 static bool work(struct job *j)
 {
     struct at_log *log = &j->cli->log;
-    if (!parse_models(j) || !choose_rewards(j) || !list_prompts(j))
+    if (!parse_models(j) || !choose_rewards(j) || !list_prompts(j) || !check_csv(j))
         return false;
     struct at_device *dev = at_device_choose(&j->device, log);
     if (!dev)
@@ -179,9 +209,11 @@ static bool work(struct job *j)
     bool ok = at_eval(dev, &j->sides[0], &j->sides[1], &j->params, j->csv, j->result, log);
     at_progress_end(&j->cli->progress);
     at_device_close(&dev);
-    if (ok && !j->json)
+    // With comparisons at hand only the file can have failed.
+    bool counted = j->result[0].wins + j->result[0].losses + j->result[0].ties > 0;
+    if (counted && !j->json)
         print_text(j);
-    return ok && (!j->json || print_json(j));
+    return (!counted || !j->json || print_json(j)) && ok;
 }
 
 static bool run(struct at_cli *cli, int argc, char **argv)

@@ -21,7 +21,7 @@ struct job {
     struct at_texts models;
     const char *out, *title;
     int scale, max_side;
-    bool smooth;
+    bool smooth, force;
 
     struct at_device *dev;
     struct at_loaded loaded[MODELS];
@@ -38,6 +38,7 @@ static void add_options(struct at_options *o, struct job *j)
         {"model", 'm', AT_OPTION_LIST, &j->models, "DIR[+FILE[:SCALE]]",
          "a column: a model folder, or the word embedded, and its adapters", .required = true},
         {"out", 'o', AT_OPTION_TEXT, &j->out, "FOLDER", "for grid-001.png ... and grid.html"},
+        {"force", 0, AT_OPTION_FLAG, &j->force, NULL, "replace a grid that is there", .here = true},
         {"title", 0, AT_OPTION_TEXT, &j->title, "TEXT", "of the pages", .zero = "none"},
         {"scale", 0, AT_OPTION_INT, &j->scale, "N", "enlarge pictures so many times",
          .zero = "cells of at least 128 pixels", .min = 0, .max = 64},
@@ -51,21 +52,55 @@ static void add_options(struct at_options *o, struct job *j)
     at_device_options(o, &j->device);
 }
 
+static bool is_page(const char *name)
+{
+    const char *end = name + 5;
+    if (strncmp(name, "grid-", 5) != 0)
+        return strcmp(name, "grid.html") == 0;
+    while (*end >= '0' && *end <= '9')
+        end++;
+    return end - name >= 8 && strcmp(end, ".png") == 0;
+}
+
+// Pages of an earlier grid: removed, as one too many would pass for one of the new grid, or in the way.
+static bool old_pages(struct job *j, bool remove)
+{
+    struct at_log *log = &j->cli->log;
+    char **names;
+    size_t count;
+    if (!at_dir_list(log, j->out, &names, &count))
+        return false;
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        if (!is_page(names[i]))
+            continue;
+        char *path = at_path_join(j->out, names[i]);
+        ok = path || at_fail_memory(log, strlen(names[i]));
+        if (ok)
+            ok = remove ? at_path_remove(log, path)
+                        : at_fail(log, AT_ERROR_INPUT, "%s is there already; --force replaces the grid", path);
+        at_free(path);
+    }
+    at_names_free(&names, count);
+    return ok;
+}
+
 static bool prepare(struct job *j, const struct at_usage *usage)
 {
     struct at_log *log = &j->cli->log;
-    if (!at_request_read(&j->request, usage, log))
+    if (!at_request_text(log, "title", j->title) || !at_request_read(&j->request, usage, log))
         return false;
     if (j->models.count > MODELS)
         return at_fail(log, AT_ERROR_USAGE, "%zu models are more than the %d of one grid", j->models.count, MODELS);
     for (size_t i = 0; i < j->models.count; i++)
         if (!at_loaded_parse(log, j->models.items[i], NULL, &j->loaded[i]) ||
-            !(j->names[i] = at_loaded_label(&j->loaded[i])))
+            !(j->names[i] = at_loaded_label(&j->loaded[i])) || !at_loaded_check(&j->loaded[i], log))
             return false;
     j->rows = j->request.prompts.count;
     j->columns = j->models.count * (size_t)j->request.count;
     j->images = at_calloc(j->rows * j->columns, sizeof(*j->images));
-    return j->images && at_dir_make(log, j->out) && (j->dev = at_device_choose(&j->device, log));
+    return j->images && at_dir_make(log, j->out) && (j->force || old_pages(j, false)) &&
+           (j->dev = at_device_choose(&j->device, log));
 }
 
 static bool keep(void *priv, int i, const struct at_picture_note *note, const float *pixels)
@@ -142,7 +177,7 @@ static bool write_grid(struct job *j, const struct at_grid *grid)
     bool ok = report != NULL;
     if (ok)
         report_settings(j, report);
-    if (ok && write_pages(j, grid, report, &pages))
+    if (ok && old_pages(j, true) && write_pages(j, grid, report, &pages))
         ok = at_report_end(&report);
     else
         ok = false;

@@ -5,7 +5,9 @@
 #include "tools/cli.h"
 #include "tools/command_list.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DECLARE(name) extern const struct at_command at_command_##name;
 #define ENTRY(name) &at_command_##name,
@@ -29,9 +31,10 @@ static void write_log(void *priv, enum at_level level, const char *text)
 
 static void print_group(const struct at_command_group *group, FILE *out)
 {
-    fprintf(out, "%s\n\nUsage: %s COMMAND [options]\n\n", group->about, group->name);
+    at_options_wrap(out, group->about);
+    fprintf(out, "\nUsage: %s COMMAND [options]\n\n", group->name);
     for (size_t i = 0; group->commands[i]; i++)
-        fprintf(out, "  %-9s %s\n", group->commands[i]->name, group->commands[i]->summary);
+        fprintf(out, "  %-11s %s\n", group->commands[i]->name, group->commands[i]->summary);
     fprintf(out, "\n%s COMMAND --help tells more, with an example.\n", group->name);
     if (group->example)
         fprintf(out, "\nExample:\n%s", group->example);
@@ -98,9 +101,19 @@ bool at_cli_print_json(struct at_cli *cli, struct at_json_doc *doc)
     return ok;
 }
 
+// A stream that the caller closed would lend its number to the next file opened, and messages would be written into
+// that file. Reading from nothing takes the number instead; writing there fails, as it did before.
+static void keep_numbers(void)
+{
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)open("/dev/null", O_RDONLY);
+}
+
 int main(int argc, char **argv)
 {
     struct at_cli cli = {.log = {.level = AT_LEVEL_INFO, .write = write_log, .priv = &cli}};
+    keep_numbers();
     at_signals_watch();
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {
         puts(AT_VERSION_TEXT);

@@ -2,6 +2,7 @@
 #include "tools/models.h"
 
 #include "core/base/alloc.h"
+#include "core/base/utf8.h"
 #include "core/io/file.h"
 #include "core/io/sha256.h"
 
@@ -55,10 +56,19 @@ const char *at_model_word(const char *word)
     return word && strcmp(word, EMBEDDED) == 0 && !at_dir_exists(word) ? NULL : word;
 }
 
+// Names go into pictures, which hold UTF-8 alone.
+static bool name_is_text(struct at_log *log, const char *name)
+{
+    return at_utf8_valid(name, strlen(name)) ||
+           at_fail(log, AT_ERROR_INPUT, "%s: the name is not UTF-8, as a picture's settings must be; rename it", name);
+}
+
 bool at_loaded_parse(struct at_log *log, const char *model, const struct at_texts *loras, struct at_loaded *l)
 {
     bool ok = true;
     *l = (struct at_loaded){0};
+    if (model && !name_is_text(log, model))
+        return false;
     if (model) {
         size_t n = at_dir_exists(model) ? strlen(model) : strcspn(model, "+"); // a folder's name may hold a plus
         if (!(l->path = copy(model, n)))
@@ -75,7 +85,20 @@ bool at_loaded_parse(struct at_log *log, const char *model, const struct at_text
         }
     }
     for (size_t i = 0; ok && loras && i < loras->count; i++)
-        ok = add_lora(log, l, loras->items[i], strlen(loras->items[i]));
+        ok = name_is_text(log, loras->items[i]) && add_lora(log, l, loras->items[i], strlen(loras->items[i]));
+    return ok;
+}
+
+bool at_loaded_check(const struct at_loaded *l, struct at_log *log)
+{
+    struct at_model *m = at_model_open(NULL, &(struct at_model_params){.path = l->path, .check = true}, log);
+    bool ok = m;
+    for (int i = 0; ok && i < l->count; i++) {
+        struct at_lora *lora = at_lora_open(m, l->files[i].path, l->files[i].scale);
+        ok = lora;
+        at_lora_destroy(&lora);
+    }
+    at_model_destroy(&m);
     return ok;
 }
 

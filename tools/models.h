@@ -30,6 +30,8 @@ const char *at_model_word(const char *word);
 // Before the first plus may stand nothing: "+FILE", and "+" alone, are of the embedded model. Freed by at_loaded_finish, also on failure.
 AT_NODISCARD bool at_loaded_parse(struct at_log *log, const char *model, const struct at_texts *loras,
                                   struct at_loaded *loaded);
+// Looks at the files of model and adapters without reading weights, so that a mistake is told before work begins.
+AT_NODISCARD bool at_loaded_check(const struct at_loaded *loaded, struct at_log *log);
 AT_NODISCARD bool at_loaded_open(struct at_device *dev, struct at_loaded *loaded, struct at_log *log);
 // Content hashes of the weights. The model is opened.
 AT_NODISCARD bool at_loaded_hash(struct at_loaded *loaded, struct at_log *log);

@@ -92,6 +92,8 @@ bool at_options_given(const struct at_options *options, const char *name);
 // All settings in force as a document that --config reads back; the caller destroys it. NULL: no memory.
 struct at_json_doc *at_options_json(const struct at_options *options);
 void at_options_help(const struct at_options *options, FILE *out);
+// A paragraph of such a text, broken into lines.
+void at_options_wrap(FILE *out, const char *text);
 
 AT_NODISCARD bool at_texts_add(struct at_texts *texts, const char *text);
 

@@ -26,11 +26,17 @@ static void wrap(FILE *out, const char *text, int at, int indent)
     fputc('\n', out);
 }
 
+void at_options_wrap(FILE *out, const char *text)
+{
+    wrap(out, text, 0, 0);
+}
+
 static void describe_default(const struct at_option *option, char *text, size_t bytes)
 {
     text[0] = '\0';
     if (option->zero && at_option_is_zero(option)) {
-        snprintf(text, bytes, " (default: %s)", option->zero);
+        bool list = option->type == AT_OPTION_LIST;
+        snprintf(text, bytes, "%s (default: %s)", list ? "; may be repeated" : "", option->zero);
         return;
     }
     switch (option->type) {

@@ -109,9 +109,9 @@ static void describe_real(const struct at_option *option, char *text, size_t byt
     if (option->max <= option->min)
         snprintf(text, bytes, "a number");
     else if (isinf(option->max))
-        snprintf(text, bytes, "a number of at least %g", option->min);
+        snprintf(text, bytes, "a number of at least %.9g", option->min);
     else
-        snprintf(text, bytes, "a number from %g to %g", option->min, option->max);
+        snprintf(text, bytes, "a number from %.9g to %.9g", option->min, option->max);
 }
 
 static int find_choice(const struct at_option *option, const char *text, size_t *count)

@@ -87,7 +87,8 @@ void at_progress_update(struct at_progress *p, double done, double total, const 
     bool first = !p->started;
     if (first) {
         p->started = true;
-        p->first = floor(done - 0.5) > 0 ? floor(done - 0.5) : 0; // about the work that a resumed run began with
+        p->first = done; // of a resumed run, or after what comes before the work: neither counts for the speed
+        p->began = time;
     }
     double work = done - p->first, spent = time - p->began;
     at_progress_text(p->waiting, sizeof(p->waiting), p, done, total, work > 0 && spent > 0 ? work / spent : 0, extra);

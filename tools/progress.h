@@ -16,8 +16,8 @@ struct at_progress {
     bool active, terminal;
     bool drawn;          // the terminal shows it
     char waiting[512];   // text that has not been shown; "" if there is none
-    double began, shown; // seconds of a clock
-    double first;        // work that was done when it began: a resumed run
+    double began, shown; // seconds of a clock; the speed is counted from the first update on
+    double first;        // work that was done by then
     bool started, told;
 };
 

@@ -2,20 +2,23 @@
 #include "tools/request.h"
 
 #include "core/base/alloc.h"
+#include "core/base/utf8.h"
 #include "pipelines/sample.h"
 
 #include <math.h>
+#include <string.h>
 
 #define MOST_PICTURES 1000000
-#define AT_ONCE 256
-#define PIXELS_AT_ONCE 4194304.0 // kept in memory until they are taken
+#define AT_ONCE 32 // drawn before they are saved: what an interruption may lose
+#define PIXELS_AT_ONCE 4194304.0
 
 void at_request_options(struct at_options *o, struct at_request *r)
 {
     const struct at_option rows[] = {
         {"prompt", 'p', AT_OPTION_LIST, &r->texts, "TEXT", "what to draw"},
         {"prompt-file", 'f', AT_OPTION_TEXT, &r->file, "FILE",
-         "prompts, one a line, each with its own --n --w --h --d --s --l --ss if need be; or .json"},
+         "prompts, one a line, or .json; after a prompt may stand its own --n negative, --w width, --h height, "
+         "--d seed, --s steps, --l guidance and --ss sampler"},
         {"negative", 'n', AT_OPTION_TEXT, &r->negative, "TEXT", "what to keep away from"},
         {"count", 0, AT_OPTION_INT, &r->count, "N", "images a prompt", .min = 1, .max = 100000},
         {"seed", 0, AT_OPTION_SEED, &r->seed, "N", "of a prompt's first image; the next has N + 1"},
@@ -24,8 +27,9 @@ void at_request_options(struct at_options *o, struct at_request *r)
          .choices = at_sampler_names},
         {"karras", 0, AT_OPTION_FLAG, &r->karras, NULL, "noise levels of Karras et al., for euler and dpmpp_2m"},
         {"cfg", 0, AT_OPTION_REAL, &r->cfg, "X", "guidance scale; 1 is none", .zero = "7.5, embedded model 4",
-         .min = 0, .max = 1000},
-        {"eta", 0, AT_OPTION_REAL, &r->eta, "X", "noise that ddim adds on the way: 0 none, 1 as ddpm", .min = 0, .max = 1},
+         .min = 0.001, .max = 1000},
+        {"eta", 0, AT_OPTION_REAL, &r->eta, "X", "noise that ddim adds on the way: 0 none, 1 as ddpm", .min = 0,
+         .max = 1},
         {"width", 0, AT_OPTION_INT, &r->width, "N", "pixels", .zero = "the model's own", .min = 0, .max = 32768},
         {"height", 0, AT_OPTION_INT, &r->height, "N", "pixels", .zero = "the model's own", .min = 0, .max = 32768},
         {"batch", 0, AT_OPTION_INT, &r->batch, "N", "images at once", .zero = "chosen", .min = 0, .max = 4096},
@@ -38,14 +42,21 @@ void at_request_options(struct at_options *o, struct at_request *r)
     at_options_add(o, rows);
 }
 
+bool at_request_text(struct at_log *log, const char *option, const char *text)
+{
+    return !text || at_utf8_valid(text, strlen(text)) ||
+           at_fail(log, AT_ERROR_USAGE, "--%s: the text is not UTF-8; set the terminal to UTF-8", option);
+}
+
 bool at_request_read(struct at_request *r, const struct at_usage *usage, struct at_log *log)
 {
     if (!r->file && r->texts.count == 0)
         return at_fail(log, AT_ERROR_USAGE, "%s needs a prompt: -p TEXT or --prompt-file FILE", usage->name);
-    if (r->file && !at_prompts_read(log, r->file, &r->prompts))
+    if (!at_request_text(log, "negative", r->negative) || (r->file && !at_prompts_read(log, r->file, &r->prompts)))
         return false;
     for (size_t i = 0; i < r->texts.count; i++)
-        if (!at_prompts_add(log, &r->prompts, r->texts.items[i]))
+        if (!at_request_text(log, "prompt", r->texts.items[i]) ||
+            !at_prompts_add(log, &r->prompts, r->texts.items[i]))
             return false;
     if (r->prompts.count > (size_t)(MOST_PICTURES / r->count))
         return at_fail(log, AT_ERROR_USAGE, "%zu prompts with %d images each are more than %d", r->prompts.count,
@@ -146,8 +157,29 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
     return ok;
 }
 
+// Sizes of all pictures before the first is drawn, with the line of the file that asks for a wrong one.
+static bool check_sizes(struct at_cli *cli, const struct at_draw_params *d)
+{
+    const struct at_request *r = d->request;
+    const struct at_model *m = d->loaded->model;
+    int factor = at_vae_factor(&m->vae), width, height;
+    for (size_t i = 0; i < r->prompts.count; i++) {
+        const struct at_prompt *p = &r->prompts.items[i];
+        const struct at_picture_note *note = &d->notes[i * (size_t)r->count];
+        if (p->width % factor || p->height % factor)
+            return at_fail(&cli->log, AT_ERROR_INPUT, "%s:%zu: %dx%d: width and height must be multiples of %d",
+                           r->file, p->line, note->width, note->height, factor);
+        struct at_sample_params size = {.width = note->width, .height = note->height};
+        if (!at_sample_size(m, &size, &width, &height))
+            return false;
+    }
+    return true;
+}
+
 bool at_draw(struct at_cli *cli, const struct at_draw_params *d)
 {
+    if (!check_sizes(cli, d))
+        return false;
     for (int first = 0; first < d->total;)
         if (!draw_some(cli, d, &first))
             return false;

@@ -26,6 +26,8 @@ struct at_request {
 void at_request_options(struct at_options *options, struct at_request *request);
 // Fills in `prompts`; no prompt is a usage error.
 AT_NODISCARD bool at_request_read(struct at_request *request, const struct at_usage *usage, struct at_log *log);
+// False if the text of an option is not UTF-8, which would be refused only when the picture is saved. NULL is fine.
+AT_NODISCARD bool at_request_text(struct at_log *log, const char *option, const char *text);
 void at_request_finish(struct at_request *request);
 
 // One note a picture, prompt by prompt, each with its `count` seeds: the settings of the prompt's own line, else those

@@ -17,7 +17,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .about = "MODEL holds the configs, the tokenizer and the trained autoencoder (the result of attune train vae). "
                  "The last part of the decay brings most of the gain: choose --steps first, and run to the end.",
         .example = "  attune train vae -o runs/vae --steps 1500\n"
-                   "  attune train base -m runs/vae/final -o runs/base --steps 12000\n",
+                   "  attune train base -m runs/vae -o runs/base --steps 12000\n",
     };
     struct at_train_base_params p = {
         .views = 48,

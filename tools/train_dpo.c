@@ -20,7 +20,8 @@ static void add_options(struct at_options *o, struct dpo *d)
 {
     struct at_train_dpo_params *p = &d->params;
     const struct at_option rows[] = {
-        {"data", 'd', AT_OPTION_TEXT, &p->pairs, "FILE", "preference pairs: JSONL, or a folder with w/ and l/",
+        {"data", 'd', AT_OPTION_TEXT, &p->pairs, "PAIRS",
+         "preference pairs: a JSONL file, or a folder with pairs.jsonl or with w/ and l/",
          .zero = "those of the embedded model"},
         {"model", 'm', AT_OPTION_TEXT, &p->model, "DIR", "model folder in the layout of diffusers",
          .zero = "the embedded model"},
@@ -33,9 +34,9 @@ static void add_options(struct at_options *o, struct dpo *d)
         {"rank", 0, AT_OPTION_INT, &p->lora.rank, "N", "of the adapter", .min = 1, .max = 1024},
         {"alpha", 0, AT_OPTION_FLOAT, &p->lora.alpha, "X", "of the adapter: it acts times alpha / rank",
          .zero = "the rank", .min = 0, .max = 1e6},
-        {"target", 0, AT_OPTION_LIST, &d->targets, "NAME", "layers that get an adapter, by name or end of name; "
-         "default: to_q to_k to_v to_out.0", .zero = "attention"},
-        {"batch", 'b', AT_OPTION_INT, &p->train.batch, "N", "pairs a batch", .min = 1, .max = 4096},
+        {"target", 0, AT_OPTION_LIST, &d->targets, "NAME", "a layer that gets an adapter, by name or end of name",
+         .zero = "to_q, to_k, to_v, to_out.0"},
+        {"batch", 'b', AT_OPTION_INT, &p->train.batch, "N", "pairs a batch", .min = 1, .max = 1024},
         {"size", 0, AT_OPTION_INT, &p->size, "N", "pixels of the shorter side", .zero = "the model's own", .min = 0,
          .max = 8192},
         {"caption-dropout", 0, AT_OPTION_REAL, &p->caption_dropout, "X", "share of captions replaced by nothing",
@@ -70,7 +71,7 @@ static bool complete(void *priv, struct at_log *log)
     if (p->train.lr == 0)
         p->train.lr = p->full ? LR_FULL : LR_LORA;
     if (!p->pairs && p->model)
-        return at_fail(log, AT_ERROR_USAGE, "attune train dpo needs --data FILE: preference pairs for %s", p->model);
+        return at_fail(log, AT_ERROR_USAGE, "attune train dpo needs --data PAIRS: preference pairs for %s", p->model);
     if (!p->pairs)
         p->pairs = d->shipped = shipped_pairs(log);
     return p->pairs != NULL;
@@ -103,7 +104,8 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .synopsis = "-o RUN [-d PAIRS] [-m MODEL] [options]",
         .about = "A row of PAIRS is {\"prompt\": \"...\", \"win\": \"a.png\", \"lose\": \"b.png\"}; attune data check "
                  "looks a file over. Before the first step the loss is ln 2 = 0.6931 and the accuracy one half. Beside "
-                 "a result, train a control on the same pairs with --coin.",
+                 "a result, train a control on the same pairs with --coin. RUN gets pytorch_lora_weights.safetensors "
+                 "(with --full a model folder), and run.json: --config RUN/run.json repeats the settings.",
         .example = "  attune train dpo -o runs/warm --steps 100\n"
                    "  attune train dpo -o runs/coin --steps 100 --coin\n"
                    "  attune grid -m embedded -m embedded+runs/warm -m embedded+runs/coin -p \"red apple\" -o grid\n",

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/train_options.h"
 
-#include "core/base/alloc.h"
-#include "core/io/file.h"
 #include "tools/plan.h"
 
 #include <math.h>
-#include <string.h>
 
 void at_train_options(struct at_options *o, struct at_train_job *j)
 {
@@ -20,7 +17,7 @@ void at_train_options(struct at_options *o, struct at_train_job *j)
         {"steps", 's', AT_OPTION_I64, &t->steps, "N", "optimiser steps in all", .min = 1, .max = 1e9},
         {"accumulate", 0, AT_OPTION_INT, &t->accumulate, "N", "batches a step", .min = 1, .max = 4096},
         {"lr", 0, AT_OPTION_REAL, &t->lr, "X", "learning rate",
-         .zero = j->lr_default, .min = 0, .max = 10},
+         .zero = j->lr_default, .min = 1e-12, .max = 10},
         {"lr-schedule", 0, AT_OPTION_CHOICE, &j->schedule, "NAME", "of the rate", .choices = schedules},
         {"warmup", 0, AT_OPTION_I64, &t->schedule.warmup, "N", "steps in which the rate rises from 0", .min = 0,
          .max = 1e9},
@@ -39,7 +36,8 @@ void at_train_options(struct at_options *o, struct at_train_job *j)
          .min = 0, .max = 1e9},
         {"keep", 0, AT_OPTION_INT, &t->keep, "N", "checkpoints kept, the last ones", .zero = "all", .min = 0,
          .max = 1e6},
-        {"resume", 0, AT_OPTION_FLAG, &t->resume, NULL, "go on from the newest checkpoint of --out", .here = true},
+        {"resume", 0, AT_OPTION_FLAG, &t->resume, NULL,
+         "go on from the newest checkpoint of --out, with the options it began with", .here = true},
         {"memory-limit", 0, AT_OPTION_SIZE, &t->memory_limit, "SIZE",
          "memory of the device to stay within, such as 6G: batches are cut and values computed again as needed",
          .zero = "what the device has"},
@@ -82,7 +80,7 @@ static bool start(struct at_train_job *j, struct at_device *dev, struct at_optio
     struct at_train_params *t = j->train;
     struct at_json_doc *config = at_options_json(o);
     if (!config)
-        return false;
+        return at_fail_memory(log, 64);
     j->quiet = j->quiet || j->cli->planning;
     t->config = at_json_root(config);
     t->progress = j->quiet ? NULL : progress;

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #define AT_X86 1
 #else
@@ -231,6 +232,15 @@ static int available_cores(void)
     return 1;
 }
 
+#if AT_X86
+// clang 14 cannot ask for it by name.
+static bool has_f16c(void)
+{
+    unsigned a, b, c = 0, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 static bool choose_isa(struct cpu *cpu, const char *wanted)
 {
     struct {
@@ -243,7 +253,7 @@ static bool choose_isa(struct cpu *cpu, const char *wanted)
          __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")},
         {"avx2", kernels_avx2, at_host_fma_f32_avx2,
-         __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")},
+         __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()},
 #endif
         {"base", kernels_base, at_host_fma_f32_base, true},
     };

@@ -123,7 +123,7 @@ struct at_device *at_dry_open(const struct at_device *like, struct at_log *log)
 
 bool at_is_dry(const struct at_device *dev)
 {
-    return dev->kind == kind;
+    return dev && dev->kind == kind;
 }
 
 double at_dry_flops(const struct at_device *dev)

@@ -12,7 +12,7 @@
 
 // `like` lends its limits and its scratch sizes, and must outlive the dry device.
 struct at_device *at_dry_open(const struct at_device *like, struct at_log *log);
-bool at_is_dry(const struct at_device *dev);
+bool at_is_dry(const struct at_device *dev); // false for NULL
 // Floating-point operations of all runs so far, by what the operators declare.
 double at_dry_flops(const struct at_device *dev);
 

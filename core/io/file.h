@@ -41,6 +41,8 @@ bool at_file_exists(const char *path); // a regular file, device or pipe
 bool at_dir_exists(const char *path);
 // Makes a folder and the missing ones above it; one that exists is fine.
 AT_NODISCARD bool at_dir_make(struct at_log *log, const char *path);
+// Whether `path` is a folder that files can be made in, or could be made as one: asked before long work.
+AT_NODISCARD bool at_dir_writable(struct at_log *log, const char *path);
 // Removes a file or a folder with all it holds; symbolic links are removed, not followed. Missing is fine.
 AT_NODISCARD bool at_path_remove(struct at_log *log, const char *path);
 // Names in a folder (without . and ..), sorted by bytes. The caller frees the names and the array with

@@ -17,7 +17,17 @@
 
 static bool fail_path(struct at_log *log, const char *what, const char *path)
 {
-    return at_fail(log, AT_ERROR_FAILED, "%s: cannot %s: %s", path, what, strerror(errno));
+    const char *advice = errno == ENOSPC || errno == EDQUOT ? "; free some space or write elsewhere"
+                         : errno == EACCES || errno == EPERM || errno == EROFS ? "; check the permissions"
+                                                                               : "";
+    return at_fail(log, AT_ERROR_FAILED, "%s: cannot %s: %s%s", path, what, strerror(errno), advice);
+}
+
+static bool fail_make(struct at_log *log, const char *path)
+{
+    if (errno == EEXIST || errno == ENOTDIR)
+        return at_fail(log, AT_ERROR_INPUT, "%s: is a file; name a folder", path);
+    return fail_path(log, "make the folder", path);
 }
 
 bool at_dir_exists(const char *path)
@@ -37,10 +47,26 @@ bool at_dir_make(struct at_log *log, const char *path)
         p += strcspn(p, "/");
         char end = *p;
         *p = '\0';
-        ok = mkdir(part, 0777) == 0 || at_dir_exists(part) || fail_path(log, "make the folder", part);
+        ok = mkdir(part, 0777) == 0 || at_dir_exists(part) || fail_make(log, part);
         *p = end;
     }
     at_free(part);
+    return ok;
+}
+
+bool at_dir_writable(struct at_log *log, const char *path)
+{
+    char *dir = at_strdup(path);
+    while (dir && !at_dir_exists(dir) && !at_file_exists(dir)) {
+        char *above = at_path_dir(dir);
+        at_free(dir);
+        dir = above;
+    }
+    if (!dir)
+        return at_fail_memory(log, strlen(path));
+    bool ok = at_dir_exists(dir) || at_fail(log, AT_ERROR_INPUT, "%s: is a file; name a folder", dir);
+    ok = ok && (access(dir, W_OK | X_OK) == 0 || fail_path(log, "write in the folder", dir));
+    at_free(dir);
     return ok;
 }
 

@@ -34,6 +34,8 @@ bool at_clip_config_parse(struct at_json c, struct at_clip_config *out)
     if (out->width % out->heads)
         return at_json_fail(at_json_get(c, "num_attention_heads"), "%d heads do not divide hidden_size %d", out->heads,
                             out->width);
+    if (!(eps > 0 && eps < 1))
+        return at_json_fail(at_json_get(c, "layer_norm_eps"), "%g is out of range; it must lie between 0 and 1", eps);
     out->act = act == 0 ? AT_ACT_QUICK_GELU : AT_ACT_GELU;
     out->eps = (float)eps;
     out->projection = projected ? projection : 0;

@@ -62,6 +62,9 @@ AT_NODISCARD bool at_params_init(struct at_params *p, uint64_t seed);
 // are errors, by name.
 AT_NODISCARD bool at_params_load(struct at_params *p, const struct at_safetensors *file, const char *prefix,
                                  const char *const *ignored);
+// Names and shapes alone, before memory is allocated that a wrong config may ask for.
+AT_NODISCARD bool at_params_check(const struct at_params *p, const struct at_safetensors *file, const char *prefix,
+                                  const char *const *ignored);
 // Writes every parameter under `prefix` + name, from `values` (memory layout; NULL: from the device), as f32, f16 or
 // bf16, replacing the file whole.
 struct at_params_save_params {

@@ -61,34 +61,41 @@ static bool all_finite(const float *x, int64_t n)
 }
 
 struct loading {
-    struct at_params *p;
+    const struct at_params *p;
     const struct at_safetensors *file;
     const char *prefix, *path;
     float *values, *buffer;
     struct listing missing, shapes, nans, unexpected;
 };
 
-static bool load_one(struct loading *l, const struct at_param *param)
+// The parameter's tensor; NULL if it is missing or of another shape, which is listed.
+static const struct at_st_tensor *find_one(struct loading *l, const struct at_param *param)
 {
-    char name[512];
+    char name[512], detail[256];
     snprintf(name, sizeof(name), "%s%s", l->prefix, param->name);
     const struct at_st_tensor *t = at_safetensors_find(l->file, name);
     if (!t) {
         list(&l->missing, name, "");
-        return true;
+        return NULL;
     }
     l->path = t->file;
     struct at_shape want = at_param_file_shape(param);
-    if (!same_shape(t, want)) {
-        char detail[256];
-        shape_text(t, want, detail, sizeof(detail));
-        list(&l->shapes, name, detail);
+    if (same_shape(t, want))
+        return t;
+    shape_text(t, want, detail, sizeof(detail));
+    list(&l->shapes, name, detail);
+    return NULL;
+}
+
+static bool load_one(struct loading *l, const struct at_param *param)
+{
+    const struct at_st_tensor *t = find_one(l, param);
+    if (!t)
         return true;
-    }
     if (!at_safetensors_to_f32(l->file, t, l->buffer))
         return false;
-    if (!all_finite(l->buffer, at_shape_count(want)))
-        list(&l->nans, name, "");
+    if (!all_finite(l->buffer, at_shape_count(param->shape)))
+        list(&l->nans, t->name, "");
     at_param_from_file(param, l->buffer, l->values + param->offset);
     return true;
 }
@@ -110,6 +117,25 @@ static void find_unexpected(struct loading *l, const char *const *ignored)
     }
 }
 
+static bool report_all(const struct loading *l)
+{
+    struct at_log *log = l->p->log;
+    bool ok = report(log, l->path, "tensors are missing", &l->missing);
+    ok = report(log, l->path, "tensors have the wrong shape", &l->shapes) && ok;
+    ok = report(log, l->path, "tensors hold values that are not finite", &l->nans) && ok;
+    return report(log, l->path, "tensors are not part of this model", &l->unexpected) && ok;
+}
+
+bool at_params_check(const struct at_params *p, const struct at_safetensors *file, const char *prefix,
+                     const char *const *ignored)
+{
+    struct loading l = {.p = p, .file = file, .prefix = prefix, .path = "weights"};
+    for (int i = 0; i < p->count; i++)
+        (void)find_one(&l, &p->list[i]);
+    find_unexpected(&l, ignored);
+    return report_all(&l);
+}
+
 bool at_params_load(struct at_params *p, const struct at_safetensors *file, const char *prefix,
                     const char *const *ignored)
 {
@@ -127,10 +153,7 @@ bool at_params_load(struct at_params *p, const struct at_safetensors *file, cons
         ok = load_one(&l, &p->list[i]);
     if (ok) {
         find_unexpected(&l, ignored);
-        ok = report(p->log, l.path, "tensors are missing", &l.missing);
-        ok = report(p->log, l.path, "tensors have the wrong shape", &l.shapes) && ok;
-        ok = report(p->log, l.path, "tensors hold values that are not finite", &l.nans) && ok;
-        ok = report(p->log, l.path, "tensors are not part of this model", &l.unexpected) && ok;
+        ok = report_all(&l);
     }
     ok = ok && at_params_write(p, l.values);
     at_free(l.values);

@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+#define MOST_LAYERS 8 // of a block; all blocks together make no more skip connections than the denoiser can hold
+#define MOST_TRANSFORMERS 64
+
 // Fields that change the network and that attune supports in one setting only.
 static bool check_fixed(struct at_json c)
 {
@@ -71,20 +74,20 @@ static bool check_cross(struct at_json c)
     return !on || at_json_fail(at_json_get(c, "mid_block_only_cross_attention"), "true is not supported");
 }
 
-// A field that is one integer for all blocks or a list of one a block.
-static bool per_block(struct at_json c, const char *key, int fallback, int blocks, int out[AT_UNET_BLOCKS])
+// A field that is one integer from 1 to `most` for all blocks or a list of one a block.
+static bool per_block(struct at_json c, const char *key, int fallback, int most, int blocks, int out[AT_UNET_BLOCKS])
 {
     struct at_json v = at_json_get(c, key);
     if (!at_json_is_array(v)) {
         int one;
-        if (!at_json_int(c, key, fallback, 1, 1 << 20, &one))
+        if (!at_json_int(c, key, fallback, 1, most, &one))
             return false;
         for (int i = 0; i < blocks; i++)
             out[i] = one;
         return true;
     }
     size_t n = 0;
-    if (!at_json_ints(c, key, 1, 1 << 20, out, AT_UNET_BLOCKS, &n))
+    if (!at_json_ints(c, key, 1, most, out, AT_UNET_BLOCKS, &n))
         return false;
     if ((int)n != blocks)
         return at_json_fail(v, "has %zu values for %d blocks", n, blocks);
@@ -135,10 +138,10 @@ static bool parse_blocks(struct at_json c, struct at_unet_config *u)
         return at_json_fail(v, "\"%s\" is not supported, only UNetMidBlock2DCrossAttn", mid);
     return block_types(c, "down_block_types", "DownBlock2D", "CrossAttnDownBlock2D", u->blocks, u->down_attention) &&
            block_types(c, "up_block_types", "UpBlock2D", "CrossAttnUpBlock2D", u->blocks, u->up_attention) &&
-           per_block(c, "layers_per_block", 2, u->blocks, u->layers) &&
-           per_block(c, "transformer_layers_per_block", 1, u->blocks, u->transformer_layers) &&
-           per_block(c, "attention_head_dim", 8, u->blocks, u->heads) &&
-           per_block(c, "cross_attention_dim", 1280, u->blocks, u->context);
+           per_block(c, "layers_per_block", 2, MOST_LAYERS, u->blocks, u->layers) &&
+           per_block(c, "transformer_layers_per_block", 1, MOST_TRANSFORMERS, u->blocks, u->transformer_layers) &&
+           per_block(c, "attention_head_dim", 8, 1 << 16, u->blocks, u->heads) &&
+           per_block(c, "cross_attention_dim", 1280, 1 << 20, u->blocks, u->context);
 }
 
 static bool parse_addition(struct at_json c, struct at_unet_config *u)
@@ -195,6 +198,8 @@ bool at_unet_config_parse(struct at_json c, struct at_unet_config *u)
               at_json_bool(c, "use_linear_projection", false, &u->linear_projection) &&
               at_json_int(c, "time_embedding_dim", 4 * u->channels[0], 1, 1 << 20, &u->time_dim) &&
               at_json_int(c, "time_cond_proj_dim", 0, 0, 1 << 20, &u->guidance_dim);
+    if (ok && !(eps > 0 && eps < 1))
+        ok = at_json_fail(at_json_get(c, "norm_eps"), "%g is out of range; it must lie between 0 and 1", eps);
     u->eps = ok ? (float)eps : 0;
     return ok && check_divisors(c, u);
 }

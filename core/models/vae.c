@@ -2,6 +2,7 @@
 // Names and order of the layers: diffusers src/diffusers/models/autoencoders/{autoencoder_kl,vae}.py.
 #include "core/models/vae.h"
 
+#include <math.h>
 #include <string.h>
 
 #define EPS 1e-6f
@@ -27,6 +28,7 @@ static bool check_types(struct at_json c, const char *key, const char *only, int
 
 bool at_vae_config_parse(struct at_json c, struct at_vae_config *v)
 {
+    static const char *const statistics[] = {"latents_mean", "latents_std"};
     *v = (struct at_vae_config){.channels = {64}};
     const char *class, *act;
     size_t blocks = 1;
@@ -53,8 +55,13 @@ bool at_vae_config_parse(struct at_json c, struct at_vae_config *v)
     v->blocks = (int)blocks;
     if (v->blocks < 1)
         return at_json_fail(at_json_get(c, "block_out_channels"), "is empty");
-    if (!(scaling > 0))
-        return at_json_fail(at_json_get(c, "scaling_factor"), "must be positive");
+    if (!(scaling >= 1e-6 && scaling <= 1e6))
+        return at_json_fail(at_json_get(c, "scaling_factor"), "%g is out of range; it must be 1e-6 to 1e6", scaling);
+    if (!(fabs(shift) <= 1e6))
+        return at_json_fail(at_json_get(c, "shift_factor"), "%g is out of range; it must be -1e6 to 1e6", shift);
+    for (int i = 0; i < 2; i++)
+        if (at_json_present(at_json_get(c, statistics[i])))
+            return at_json_fail(at_json_get(c, statistics[i]), "is not supported; only models with null here load");
     v->scaling_factor = (float)scaling;
     v->shift_factor = (float)shift;
     for (int i = 0; i < v->blocks; i++)

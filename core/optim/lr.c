@@ -41,7 +41,7 @@ bool at_lr_validate(const struct at_lr *lr, struct at_log *log)
     if (!(lr->floor >= 0 && lr->floor <= 1))
         return at_fail(log, AT_ERROR_USAGE, "learning-rate floor is %g; it must be 0 to 1", lr->floor);
     if (decays && lr->total <= lr->warmup)
-        return at_fail(log, AT_ERROR_USAGE, "learning rate warms up for %lld of %lld steps and would never decay",
-                       (long long)lr->warmup, (long long)lr->total);
+        return at_fail(log, AT_ERROR_USAGE, "learning rate warms up for %lld of %lld steps and would never decay; "
+                       "give --warmup fewer or --steps more", (long long)lr->warmup, (long long)lr->total);
     return true;
 }

@@ -3,6 +3,7 @@
 #include "core/text/clip_vocab.h"
 
 #include "core/base/alloc.h"
+#include "core/base/utf8.h"
 #include "core/io/file.h"
 #include "core/io/json.h"
 
@@ -218,6 +219,45 @@ static struct at_json root_of(struct at_json_doc *doc)
     return doc ? at_json_root(doc) : (struct at_json){0};
 }
 
+// Whether a merge must make the token: it is longer than a character, and than one with the end of a word.
+static bool needs_merge(const struct at_clip_entry *e)
+{
+    uint32_t code;
+    bool end = e->bytes > 4 && memcmp(e->text + e->bytes - 4, "</w>", 4) == 0;
+    size_t n = e->bytes - (end ? 4 : 0);
+    return n > 0 && at_utf8_step(e->text, n, &code) < n;
+}
+
+// Where merges are missing words fall apart without a word said: a list that was cut short is refused.
+static bool check_merges(const struct at_clip_tokenizer *t, const char *name)
+{
+    uint8_t *made = at_calloc((size_t)t->size, 1);
+    if (!made)
+        return at_fail_memory(t->log, (size_t)t->size);
+    for (size_t i = 0; i < t->merge_slots; i++)
+        if (t->merges[i].left >= 0)
+            made[t->merges[i].id] = 1;
+    for (int i = 0; i < t->special_count; i++)
+        made[t->specials[i].id] = 1;
+    size_t lacking = 0;
+    const char *one = NULL;
+    for (size_t i = 0; i < t->entry_slots; i++) {
+        const struct at_clip_entry *e = &t->entries[i];
+        if (!e->text || made[e->id] || !needs_merge(e))
+            continue;
+        lacking++;
+        one = e->text;
+    }
+    at_free(made);
+    if (lacking > AT_CLIP_SPECIALS)
+        return at_fail(t->log, AT_ERROR_INPUT, "%s: %zu tokens of the vocabulary come from no merge, such as "
+                       "\"%.40s\"; the merges are cut short: copy or download them again", name, lacking, one);
+    if (lacking)
+        at_warn(t->log, "%s: %zu tokens of the vocabulary come from no merge, such as \"%.40s\"; are the merges "
+                "complete?", name, lacking, one);
+    return true;
+}
+
 static bool read_all(struct at_clip_tokenizer *t, const struct at_clip_files *files, const struct sources *s)
 {
     struct at_json config = root_of(s->config), specials = root_of(s->specials), whole = root_of(s->tokenizer);
@@ -243,7 +283,7 @@ static bool read_all(struct at_clip_tokenizer *t, const struct at_clip_files *fi
         !read_added_list(t, at_json_get(whole, "added_tokens")) || !read_length(t, config))
         return false;
     at_clip_bytes_fill(t);
-    return true;
+    return check_merges(t, files->name);
 }
 
 static bool parse(struct at_log *log, const struct at_clip_files *files, const struct at_clip_file *file,

@@ -47,7 +47,7 @@ expect 2 'holds a run already' train dpo -d pairs.jsonl -o run --steps 2 --batch
 expect 0 'done: run' train dpo --config run/run.json --steps 3 --resume
 expect 0 'done: again' train dpo --config run/run.json -o again --steps 3
 same run/pytorch_lora_weights.safetensors again/pytorch_lora_weights.safetensors
-expect 0 '"batch" was 1 when the run began, and is 2 now' train dpo --config run/run.json --steps 4 --batch 2 --resume
+expect 0 '"batch" was 1, and is 2 now' train dpo --config run/run.json --steps 4 --batch 2 --resume
 expect 3 'no checkpoint to resume' train dpo --config run/run.json -o fresh --resume
 expect 0 'rank 2' lora inspect run
 expect 0 'done: coin' train dpo -d pairs.jsonl -o coin --steps 2 --batch 1 --rank 2 --coin --device cpu

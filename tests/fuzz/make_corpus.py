@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent / "corpus"
 DATA = Path(__file__).resolve().parents[1] / "unit" / "data"
+TINY = Path(__file__).resolve().parents[1] / "data" / "tiny" / "model"
 
 
 def put(target, name, data):
@@ -41,6 +42,45 @@ def safetensors():
     put("safetensors", "twice", st(b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{}}'))
     put("safetensors", "nul", st(b'{"a\\u0000":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}'))
     put("safetensors", "short", b"\x02\0\0\0")
+
+
+def lora():
+    layer = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    down, up = layer + ".lora_A.weight", layer + ".lora_B.weight"
+    good = {down: entry("F32", [2, 4], 0, 32), up: entry("F32", [4, 2], 32, 64)}
+    alpha = lambda text: {"__metadata__": {"lora_adapter_metadata": text}}
+    put("lora", "good", st(good, bytes(64)))
+    put("lora", "alpha", st({**alpha('{"unet.lora_alpha": 4}'), **good}, bytes(64)))
+    put("lora", "alpha_huge", st({**alpha('{"unet.lora_alpha": 1e300}'), **good}, bytes(64)))
+    put("lora", "alpha_text", st({**alpha('{"unet.lora_alpha": "4"'), **good}, bytes(64)))
+    put("lora", "half", st({down: good[down]}, bytes(32)))
+    put("lora", "nan", st(good, b"\xff" * 64))
+    put("lora", "rank_0", st({down: entry("F32", [0, 4], 0, 0), up: entry("F32", [4, 0], 0, 0)}))
+    put("lora", "rank_huge", st({down: entry("F32", [2**40, 0], 0, 0), up: entry("F32", [0, 2**40], 0, 0)}))
+    put("lora", "scalar", st({down: entry("F32", [], 0, 4), up: entry("F32", [4, 2], 4, 36)}, bytes(36)))
+    put("lora", "no_layer", st({"unet.x.lora_A.weight": good[down], "unet.x.lora_B.weight": good[up]}, bytes(64)))
+    put("lora", "kohya", st({"lora_unet_x.lora_down.weight": entry("F32", [2, 4], 0, 32)}, bytes(32)))
+
+
+def model():
+    files = {"U": "unet/config.json", "C": "text_encoder/config.json", "V": "vae/config.json",
+             "S": "scheduler/scheduler_config.json"}
+    for letter, path in files.items():
+        good = json.loads((TINY / path).read_text())
+        put("model", letter, letter + json.dumps(good))
+        put("model", letter + "_empty", letter + "{}")
+        other = dict(good, _class_name="FluxPipeline", architectures=["T5"])
+        put("model", letter + "_class", letter + json.dumps(other))
+    unet = json.loads((TINY / files["U"]).read_text())
+    deep = dict(unet, layers_per_block=1 << 20, transformer_layers_per_block=[1, 1 << 20])
+    put("model", "U_deep", "U" + json.dumps(deep))
+    put("model", "U_eps", "U" + json.dumps(dict(unet, norm_eps=-1e300)))
+    put("model", "U_wide", "U" + json.dumps(dict(unet, block_out_channels=[65536] * 9, norm_num_groups=65536)))
+    vae = json.loads((TINY / files["V"]).read_text())
+    put("model", "V_factor", "V" + json.dumps(dict(vae, scaling_factor=1e300, shift_factor=-1e300)))
+    betas = [0, 1, 0.5]
+    plan = dict(num_train_timesteps=3, trained_betas=betas, rescale_betas_zero_snr=True)
+    put("model", "S_betas", "S" + json.dumps(plan))
 
 
 def tokenizer():
@@ -138,4 +178,6 @@ text()
 pairs()
 prompts()
 image()
+lora()
+model()
 tokenizer()

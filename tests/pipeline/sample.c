@@ -195,6 +195,23 @@ static void can_be_interrupted(void)
     capture_start(&capture);
 }
 
+// Weights that overflow make no black picture, but an error.
+static void a_picture_that_is_not_finite_is_refused(void)
+{
+    struct at_log *log = capture_start(&capture);
+    struct at_model *m = at_model_open(dev, &(struct at_model_params){.path = tiny_path("model")}, log);
+    float *values = m ? at_calloc((size_t)m->vae_params->total, sizeof(float)) : NULL;
+    for (int64_t i = 0; values && i < m->vae_params->total; i++)
+        values[i] = 1e30f;
+    struct at_sample_params p = {.items = golden_items, .count = 1, .steps = 1, .cfg = 1};
+    if (AT_CHECK(values && at_params_write(m->vae_params, values)))
+        AT_CHECK(!at_sample(m, &p, first, NULL));
+    AT_CHECK_INT(capture.log.error, AT_ERROR_FAILED);
+    AT_CHECK(strstr(capture.text, "is not finite") != NULL);
+    at_free(values);
+    at_model_destroy(&m);
+}
+
 int main(void)
 {
     scratch_make();
@@ -209,6 +226,7 @@ int main(void)
         AT_RUN(adapters);
         AT_RUN(bad_settings);
         AT_RUN(can_be_interrupted);
+        AT_RUN(a_picture_that_is_not_finite_is_refused);
     } else {
         printf("%s\n", capture.text);
     }

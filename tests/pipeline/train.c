@@ -57,19 +57,38 @@ static void resumes_all_weights(void)
     goes_on_where_it_stopped(true, "f1", "f2");
 }
 
-static bool at_once(void *priv)
+static void note_step(void *priv, int64_t step, int64_t steps, const char *line)
 {
-    (void)priv;
-    return true;
+    (void)steps, (void)line;
+    *(bool *)priv = step > 0;
+}
+
+static bool is_set(void *priv)
+{
+    return *(bool *)priv;
 }
 
 static void an_interrupt_saves(void)
 {
+    bool stop = false;
     struct at_train_dpo_params p = tiny_dpo(scratch_path("stopped"), 5);
-    p.train.interrupted = at_once;
+    p.train.progress = note_step;
+    p.train.interrupted = is_set;
+    p.train.priv = &stop;
     AT_CHECK(!run_dpo(&p));
     AT_CHECK_INT(capture.log.error, AT_ERROR_INTERRUPTED);
     AT_CHECK_INT(at_checkpoint_newest(p.train.run, NULL), 1);
+}
+
+static void an_interrupt_while_data_are_read_leaves_nothing(void)
+{
+    bool stop = true;
+    struct at_train_dpo_params p = tiny_dpo(scratch_path("early"), 5);
+    p.train.interrupted = is_set;
+    p.train.priv = &stop;
+    AT_CHECK(!run_dpo(&p));
+    AT_CHECK_INT(capture.log.error, AT_ERROR_INTERRUPTED);
+    AT_CHECK(!at_dir_exists(p.train.run));
 }
 
 static void refuses_the_wrong_run(void)
@@ -355,6 +374,7 @@ static void broken_checkpoints_are_named(void)
     p.train.steps = 3;
     AT_CHECK_INT(run_listening(&p), AT_ERROR_INPUT);
     says("checkpoint-000002/state.safetensors");
+    says("to go on from step 1");
     AT_CHECK(!isnan(tiny_metric(p.train.run, 2, "loss"))); // what was there stays
 }
 
@@ -374,9 +394,55 @@ static void edited_settings_are_reported(void)
     p.train.resume = true;
     p.train.steps = 2;
     AT_CHECK_INT(run_listening(&p), AT_ERROR_NONE);
-    says("\"caption_dropout\" was 0.3 when the run began, and is 0.1 now");
+    says("\"caption_dropout\" was 0.3, and is 0.1 now");
     AT_CHECK(strstr(said, "\"model\"") == NULL);
     at_json_destroy(&doc);
+}
+
+// The checkpoint of step 2 with one text in its state exchanged, as long as it was.
+static void spoil_state(const char *run, const char *file, const char *from, const char *to, size_t n)
+{
+    char path[512];
+    size_t size;
+    snprintf(path, sizeof(path), "%s/checkpoint-000002/%s", run, file);
+    char *text = tiny_text(path, &size), *at = text ? memmem(text, size, from, n) : NULL;
+    if (AT_CHECK(at != NULL)) {
+        memcpy(at, to, n);
+        AT_CHECK(at_file_replace(NULL, path, text, size));
+        memcpy(at, from, n);
+    }
+    at_free(text);
+}
+
+static void damaged_checkpoints_are_refused(void)
+{
+    struct at_train_dpo_params p = tiny_dpo(scratch_path("damaged"), 2);
+    char path[512];
+    p.train.save_every = 1;
+    AT_CHECK(run_dpo(&p));
+    p.train.resume = true;
+    p.train.steps = 1;
+    AT_CHECK_INT(run_listening(&p), AT_ERROR_USAGE);
+    says("step 2 is done already");
+    p.train.steps = 3;
+    spoil_state(p.train.run, "state.json", "\"step\":\t2", "\"step\":\t7", 9);
+    AT_CHECK_INT(run_listening(&p), AT_ERROR_INPUT);
+    says("is of step 7");
+    spoil_state(p.train.run, "state.json", "\"step\":\t7", "\"step\":\t2", 9);
+    // A weight that is not finite: the last four bytes.
+    snprintf(path, sizeof(path), "%s/checkpoint-000002/state.safetensors", p.train.run);
+    FILE *f = fopen(path, "r+b");
+    AT_CHECK(f && fseek(f, -4, SEEK_END) == 0 && fwrite("\xff\xff\xff\xff", 4, 1, f) == 1 && fclose(f) == 0);
+    AT_CHECK_INT(run_listening(&p), AT_ERROR_INPUT);
+    says("not finite");
+    says("remove that folder to go on from step 1");
+    AT_CHECK(at_path_remove(NULL, scratch_path("damaged/checkpoint-000002")));
+    // Names that are not of checkpoints are passed over.
+    AT_CHECK(at_dir_make(NULL, scratch_path("damaged/checkpoint-999")));
+    AT_CHECK(at_file_replace(NULL, scratch_path("damaged/checkpoint-000009"), "", 0));
+    AT_CHECK_INT(at_checkpoint_newest(p.train.run, NULL), 1);
+    AT_CHECK_INT(run_listening(&p), AT_ERROR_NONE);
+    AT_CHECK_INT(at_checkpoint_newest(p.train.run, NULL), 3);
 }
 
 int main(void)
@@ -387,6 +453,7 @@ int main(void)
     AT_RUN(resumes_an_adapter);
     AT_RUN(resumes_all_weights);
     AT_RUN(an_interrupt_saves);
+    AT_RUN(an_interrupt_while_data_are_read_leaves_nothing);
     AT_RUN(refuses_the_wrong_run);
     AT_RUN(a_coin_is_another_label);
     AT_RUN(accumulated_batches_are_one_batch);
@@ -400,6 +467,7 @@ int main(void)
     AT_RUN(bad_settings_are_refused);
     AT_RUN(broken_checkpoints_are_named);
     AT_RUN(edited_settings_are_reported);
+    AT_RUN(damaged_checkpoints_are_refused);
     scratch_remove();
     at_device_close(&dev);
     return at_test_end();

@@ -132,7 +132,8 @@ static void folders(void)
     AT_CHECK(at_dir_make(log, scratch_path("x/y//z/")) && at_dir_make(log, scratch_path("x/y")));
     AT_CHECK(at_dir_exists(scratch_path("x/y/z")) && !at_file_exists(scratch_path("x/y/z")));
     AT_CHECK(at_file_replace(log, scratch_path("x/f"), "1", 1));
-    AT_CHECK(!at_dir_make(log, scratch_path("x/f/g")) && strstr(c.text, "cannot make the folder"));
+    AT_CHECK(!at_dir_make(log, scratch_path("x/f/g")) && strstr(c.text, "is a file; name a folder"));
+    AT_CHECK_INT(log->error, AT_ERROR_INPUT);
     AT_CHECK(symlink("/nowhere", scratch_path("x/link")) == 0);
     char **names;
     size_t count;
