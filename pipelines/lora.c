@@ -97,11 +97,11 @@ static bool read_targets(struct at_model *m, struct at_lora *l, const struct at_
     for (size_t i = 0; i < at_safetensors_count(file); i++) {
         const struct at_st_tensor *t = at_safetensors_at(file, i);
         size_t n = strlen(t->name), tail = strlen(DOWN);
+        if (strncmp(t->name, PREFIX, strlen(PREFIX)) != 0)
+            return at_fail(m->log, AT_ERROR_INPUT, "%s: %s: only adapters of the denoiser, with names such as "
+                           "unet.LAYER.lora_A.weight, are supported", path, t->name);
         if (n <= tail || strcmp(t->name + n - tail, DOWN) != 0)
             continue;
-        if (strncmp(t->name, PREFIX, strlen(PREFIX)) != 0)
-            return at_fail(m->log, AT_ERROR_INPUT, "%s: %s: only adapters of the denoiser (unet.) are supported", path,
-                           t->name);
         if (t->rank < 2 || t->shape[0] < 1 || t->shape[0] > MOST_RANK)
             return at_fail(m->log, AT_ERROR_INPUT, "%s: %s: is no half of an adapter; expected (rank, inputs) with a "
                            "rank from 1 to %d", path, t->name, MOST_RANK);

@@ -30,8 +30,8 @@ char *at_model_embedded_path(struct at_log *log)
     const char *env = getenv("ATTUNE_DATA");
     char *found = env ? embedded_in(env) : NULL;
     if (env && env[0] && !found) { // another model than the one meant would be used without a word
-        at_fail(log, AT_ERROR_INPUT, "ATTUNE_DATA: %s has no folder model with a model_index.json; correct it, or unset "
-                "it to use what is beside the program", env);
+        at_fail(log, AT_ERROR_INPUT, "ATTUNE_DATA: %s has no folder model with a model_index.json; correct it, or "
+                "unset it to use what is beside the program", env);
         return NULL;
     }
     char exe[4096];

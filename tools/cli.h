@@ -35,7 +35,8 @@ struct at_command_group {
 // Runs the command that argv[1] names, or prints what there is.
 AT_NODISCARD bool at_group_run(struct at_cli *cli, const struct at_command_group *group, int argc, char **argv);
 
-// SIGINT and SIGTERM set a flag; the second one ends the program at once.
+// From the first call on SIGINT and SIGTERM set a flag, and the second one ends the program at once. Called where work
+// begins that asks for the flag: at_progress_begin does it.
 void at_signals_watch(void);
 bool at_interrupted(void);
 

@@ -6,6 +6,7 @@
 #include "tools/command_list.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -80,8 +81,12 @@ bool at_group_run(struct at_cli *cli, const struct at_command_group *group, int 
     const struct at_command *command = find(group, argv[help ? 2 : 1]);
     if (!command)
         return fail_unknown(cli, group, argv[help ? 2 : 1]);
-    char text[] = "--help", *ask[] = {argv[help ? 2 : 1], text};
-    return help ? command->run(cli, 2, ask) : command->run(cli, argc - 1, argv + 1);
+    if (!help)
+        return command->run(cli, argc - 1, argv + 1);
+    char text[] = "--help", *ask[] = {argv[2], argc > 3 ? argv[3] : text, text, text}; // attune help data make emoji
+    if (argc > 4)
+        ask[2] = argv[4];
+    return command->run(cli, argc > 4 ? 4 : argc - 1, ask);
 }
 
 bool at_cli_parse(struct at_cli *cli, struct at_options *options, int argc, char **argv)
@@ -114,7 +119,7 @@ int main(int argc, char **argv)
 {
     struct at_cli cli = {.log = {.level = AT_LEVEL_INFO, .write = write_log, .priv = &cli}};
     keep_numbers();
-    at_signals_watch();
+    signal(SIGPIPE, SIG_IGN); // a closed pipe is a failed write
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {
         puts(AT_VERSION_TEXT);
     } else {

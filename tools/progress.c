@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/progress.h"
 
+#include "tools/cli.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +22,7 @@ static double now(void)
 
 void at_progress_begin(struct at_progress *p, const char *what, const char *unit, bool quiet)
 {
+    at_signals_watch();
     *p = (struct at_progress){.what = what, .unit = unit, .active = !quiet, .terminal = isatty(STDERR_FILENO) == 1};
     p->began = p->shown = now();
 }

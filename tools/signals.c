@@ -13,11 +13,14 @@ static void note(int number)
 
 void at_signals_watch(void)
 {
+    static bool watched;
+    if (watched)
+        return;
+    watched = true;
     struct sigaction action = {.sa_handler = note, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    signal(SIGPIPE, SIG_IGN); // a closed pipe is a failed write
 }
 
 bool at_interrupted(void)

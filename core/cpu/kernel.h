@@ -94,9 +94,9 @@ static inline real real_exp(real x)
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
     union {
-        int32_t i;
+        uint32_t u; // unsigned, as a NaN becomes any number here; the result is NaN through p
         float f;
-    } two_n = {.i = ((int32_t)n + 127) << 23};
+    } two_n = {.u = ((uint32_t)(int32_t)n + 127u) << 23};
     return n > 127.5f ? p * 2.0f * 0x1p127f : p * two_n.f;
 #endif
 }

@@ -188,7 +188,8 @@ static bool parse_text(struct at_json_doc *doc, const struct scan *s)
     doc->root = cJSON_ParseWithLengthOpts(s->text, s->size + 1, &end, false);
     if (!doc->root) {
         size_t at = end && end >= s->text && end <= s->text + s->size ? (size_t)(end - s->text) : 0;
-        return fail_at(s, at, at < s->size ? "JSON syntax error here (or memory ran out)" : "the JSON ends too early");
+        return fail_at(s, at, at < s->size ? "JSON syntax error here (or memory ran out)" : s->size == 0
+                       ? "there is nothing in it" : "the JSON ends too early; is it cut short?");
     }
     size_t at = (size_t)(end - s->text);
     at += strspn(s->text + at, " \t\r\n");

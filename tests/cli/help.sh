@@ -7,13 +7,15 @@ expect 0 'attune 0' --version
 expect 0 'Usage: attune COMMAND' --help
 expect 0 'Usage: attune COMMAND' help
 for command in devices sample grid 'train vae' 'train base' 'train dpo' 'data check' 'data make emoji' 'data make pairs' \
-    'lora inspect' eval demo 'bench ops' 'bench model'; do
+    'data make tokenizer' 'lora inspect' eval demo 'bench ops' 'bench model'; do
     # shellcheck disable=SC2086
     expect 0 'Example:' $command --help
     # shellcheck disable=SC2086
     expect 0 "Usage: attune $command" $command -h
 done
 expect 0 'Usage: attune sample' help sample
+expect 0 'Usage: attune train dpo' help train dpo
+expect 0 'Usage: attune data make emoji' help data make emoji
 expect 0 'Usage: attune train COMMAND' train --help
 expect 0 'Usage: attune bench COMMAND' bench --help
 expect 0 'default: 25' sample --steps 3 --help

@@ -52,8 +52,9 @@ no_rest
 "$attune" $dpo -o closed --steps 2 >&- 2>&- <&- || fail 'training without streams'
 [ "$(grep -vc '^{.*}$' closed/metrics.jsonl)" -eq 0 ] || fail "metrics: $(cat closed/metrics.jsonl)"
 "$attune" --version >&- 2>/dev/null && fail 'a version that nobody can read ends well'
-[ ! -w /dev/full ] || ! "$attune" eval -m "$model" -m "$model" -p red -r saturation --steps 1 -q --device cpu >/dev/full \
-    2>/dev/null || fail 'a lost result ends well'
+[ ! -w /dev/full ] ||
+    ! "$attune" eval -m "$model" -m "$model" -p red -r saturation --steps 1 -q --device cpu >/dev/full 2>/dev/null ||
+    fail 'a lost result ends well'
 (unset HOME XDG_CACHE_HOME && "$attune" sample -m "$model" -p red --steps 1 -q -o homeless) || fail 'without a home'
 said=$(ATTUNE_DATA=/nowhere "$attune" sample -p red --steps 1 -q -o out --device cpu 2>&1)
 case $? in 3) ;; *) fail 'a wrong ATTUNE_DATA passes' ;; esac

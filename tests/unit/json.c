@@ -23,6 +23,7 @@ static void syntax_errors_have_a_place(void)
     refuses("{\"a\": 1,\n \"b\" 2}", "f.json:2:");
     refuses("{\"a\": 1}\n x", "f.json:2:2: something follows");
     refuses("[1, 2", "ends too early");
+    refuses("", "there is nothing in it");
     refuses("{\"\xc3\xa9\": \"\xff\"}", "f.json:1:8: a byte that is not UTF-8");
     refuses("{\"a\": \"b\nc\"}", "control character");
     refuses("{\"a\": \"b", "f.json:1:7: the string that starts here");
