@@ -128,7 +128,8 @@ static bool run_denoiser(struct bench *b, void *priv)
 static bool bench_denoiser(struct bench *b, double *flops)
 {
     struct task t = {"denoiser", "image", run_denoiser, .before = begin(b)};
-    struct at_denoiser *d = at_denoiser_create(b->m, &(struct at_denoiser_params){b->p->batch, b->side, b->side, NULL, 0});
+    struct at_denoiser_params p = {.batch = b->p->batch, .height = b->side, .width = b->side};
+    struct at_denoiser *d = at_denoiser_create(b->m, &p);
     t.priv = d;
     t.flops = *flops = d ? at_denoiser_flops(d) * b->p->batch : 0;
     bool ok = d && measure(b, &t);
@@ -239,7 +240,8 @@ static bool open_dpo(struct bench *b, struct dpo *d)
 static bool bench_dpo(struct bench *b)
 {
     struct dpo d = {0};
-    struct task t = {.name = "DPO step, LoRA of rank 8", .unit = "pair", .run = run_dpo, .priv = &d, .before = begin(b)};
+    struct task t = {.name = "DPO step, LoRA of rank 8", .unit = "pair", .run = run_dpo, .priv = &d};
+    t.before = begin(b);
     bool ok = open_dpo(b, &d);
     if (ok) {
         t.flops = (at_spread_flops(d.policy) + at_spread_flops(d.reference)) * 2 * b->p->batch;

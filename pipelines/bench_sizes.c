@@ -6,7 +6,8 @@
 #define MILLIONS 16000000
 #define FLAT {1, {MILLIONS}}
 #define ROWS {2, {65536, 320}}
-#define IMAGE {4, {4, 128, 128, 320}}
+#define IMAGE {4, {2, 64, 64, 320}}
+#define PIXELS {4, {1, 512, 512, 128}}
 #define LATENT {4, {64, 256, 256, 4}}
 #define MOMENTS {4, {64, 256, 256, 8}}
 #define SAME {.i = {1, 1, 1, 1, 1}}
@@ -39,9 +40,12 @@ const struct at_bench_size at_bench_sizes[] = {
       .attr = {.i = {8}, .f = {0.158f}}}},
     {"group_norm", {.in = {IMAGE, {1, {320}}, {1, {320}}}, .attr = GROUPS(0)}},
     {"group_norm", {.in = {IMAGE, {1, {320}}, {1, {320}}}, .attr = GROUPS(1)}},
+    {"group_norm", {.in = {PIXELS, {1, {128}}, {1, {128}}}, .attr = GROUPS(1)}},
     {"group_norm_dx", {.in = {IMAGE, IMAGE, {1, {320}}, {1, {320}}}, .attr = GROUPS(0)}},
     {"group_norm_dx", {.in = {IMAGE, IMAGE, {1, {320}}, {1, {320}}}, .attr = GROUPS(1)}},
+    {"group_norm_dx", {.in = {PIXELS, PIXELS, {1, {128}}, {1, {128}}}, .attr = GROUPS(1)}},
     {"group_norm_dw", {.in = {IMAGE, IMAGE, {1, {320}}, {1, {320}}}, .attr = GROUPS(1)}},
+    {"group_norm_dw", {.in = {PIXELS, PIXELS, {1, {128}}, {1, {128}}}, .attr = GROUPS(1)}},
     {"layer_norm", {.in = {ROWS, {1, {320}}, {1, {320}}}, .attr = {.f = {1e-5f}}}},
     {"layer_norm_dx", {.in = {ROWS, ROWS, {1, {320}}}, .attr = {.f = {1e-5f}}}},
     {"layer_norm_dw", {.in = {ROWS, ROWS}, .attr = {.f = {1e-5f}}}},
@@ -65,7 +69,7 @@ const struct at_bench_size at_bench_sizes[] = {
     {"unslice", {.in = {{2, {65536, 320}}}, .attr = {.i = {320, 640}}}},
     {"concat", {.in = {{2, {65536, 320}}, {2, {65536, 320}}}}},
     {"upsample", {.in = {{4, {4, 64, 64, 320}}}, .attr = {.i = {128, 128}}}},
-    {"upsample_bwd", {.in = {IMAGE}, .attr = {.i = {64, 64}}}},
+    {"upsample_bwd", {.in = {{4, {4, 128, 128, 320}}}, .attr = {.i = {64, 64}}}},
     {"diff", {.in = {{4, {16, 512, 512, 3}}}, .attr = {.i = {1}}}},
     {"diff", {.in = {{4, {16, 512, 512, 3}}}, .attr = {.i = {2}}}},
     {"diff_bwd", {.in = {{4, {16, 511, 512, 3}}}, .attr = {.i = {1}}}},

@@ -38,7 +38,8 @@ void at_ceilings_product(const struct at_product_shape *p, int threads, const fl
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int t = 0; t < threads; t++) {
         int64_t side = rows ? p->m : p->n, begin = side * t / threads, count = side * (t + 1) / threads - begin;
-        const float *from_a = rows ? a + begin * (p->ta ? 1 : lda) : a, *from_b = rows ? b : b + begin * (p->tb ? ldb : 1);
+        const float *from_a = rows ? a + begin * (p->ta ? 1 : lda) : a;
+        const float *from_b = rows ? b : b + begin * (p->tb ? ldb : 1);
         if (count)
             at_sgemm(p->ta, p->tb, rows ? count : p->m, rows ? p->n : count, p->k, 1, from_a, lda, from_b, ldb, 0,
                      c + begin * (rows ? p->n : 1), p->n);

@@ -17,8 +17,8 @@ int at_cpu_threads(const struct at_device *dev);
 const char *at_cpu_isa(const struct at_device *dev);
 // Multiply-adds in registers on the calling thread, for a few milliseconds; returns how many FLOPs that were.
 double at_cpu_fma(const struct at_device *dev);
-// After each operator of a run, one thread calls `report` with the seconds it took; concurrent runs call it concurrently.
-// NULL: no more.
+// After each operator of a run, one thread calls `report` with the seconds it took; runs at the same time do so at the
+// same time. NULL: no more.
 typedef void at_cpu_report(void *priv, const struct at_node *node, double seconds);
 void at_cpu_profile(struct at_device *dev, at_cpu_report *report, void *priv);
 // The memory of a buffer: float or, in the oracle, double. For tests that must set doubles.

@@ -22,6 +22,19 @@ static uint32_t rotate(uint32_t x, int n)
     return x >> n | x << (32 - n);
 }
 
+// Round i of eight; `word` is the message's and the round's constant. Instead of moving a .. h on by one, their names
+// move: a is s[-i mod 8].
+static inline void take_round(uint32_t s[8], int i, uint32_t word)
+{
+    uint32_t a = s[-i & 7], b = s[(1 - i) & 7], c = s[(2 - i) & 7];
+    uint32_t e = s[(4 - i) & 7], f = s[(5 - i) & 7], g = s[(6 - i) & 7];
+    uint32_t mix = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25), choose = (e & f) ^ (~e & g);
+    uint32_t one = s[(7 - i) & 7] + mix + choose + word;
+    uint32_t two = (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+    s[(3 - i) & 7] += one;
+    s[(7 - i) & 7] = one + two;
+}
+
 static void take_block(uint32_t state[8], const uint8_t *block)
 {
     uint32_t w[64], s[8];
@@ -34,16 +47,10 @@ static void take_block(uint32_t state[8], const uint8_t *block)
             w[i - 16] + w[i - 7] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) + (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
     }
     memcpy(s, state, sizeof(s));
-    for (int i = 0; i < 64; i++) {
-        uint32_t mix = rotate(s[4], 6) ^ rotate(s[4], 11) ^ rotate(s[4], 25);
-        uint32_t choose = (s[4] & s[5]) ^ (~s[4] & s[6]);
-        uint32_t one = s[7] + mix + choose + round_constant[i] + w[i];
-        uint32_t majority = (s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]);
-        uint32_t two = (rotate(s[0], 2) ^ rotate(s[0], 13) ^ rotate(s[0], 22)) + majority;
-        memmove(s + 1, s, 7 * sizeof(*s));
-        s[4] += one;
-        s[0] = one + two;
-    }
+    for (int i = 0; i < 64; i += 8) // by eight, so that s stays in registers
+#pragma GCC unroll 8
+        for (int k = 0; k < 8; k++)
+            take_round(s, k, round_constant[i + k] + w[i + k]);
     for (int i = 0; i < 8; i++)
         state[i] += s[i];
 }

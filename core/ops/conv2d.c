@@ -3,14 +3,35 @@
 // in: x (N,H,W,C), w (O,KH,KW,C), bias (O), residual. attr: i[0] stride, i[1..4] top left bottom right, i[7] activation.
 #include "core/cpu/product.h"
 
+// Patches of so few channels are gathered, as reading them by address costs more than their arithmetic.
+#define FEW 8
+
+// Reals a thread needs: zeros and addresses, then gathered patches.
+static int64_t thread_scratch(int64_t taps, int64_t c)
+{
+    return at_conv_scratch(c, (AT_CONV_ROWS + 1) * (taps + 1)) + (c <= FEW ? AT_CONV_ROWS * taps * c : 0);
+}
+
 #ifdef AT_KERNEL
+
+// to (count, taps, c) from the addresses x (taps, count), which are replaced by those of the patches.
+static inline void gather(const real **x, int64_t count, int64_t taps, int64_t c, real *to)
+{
+    for (int64_t p = 0; p < count; p++)
+        for (int64_t t = 0; t < taps; t++)
+            for (int64_t q = 0; q < c; q++)
+                to[(p * taps + t) * c + q] = x[t * count + p][q];
+    for (int64_t p = 0; p < count; p++)
+        x[p] = to + p * taps * c;
+}
 
 AT_HOST(conv2d)
 {
     const struct at_node *node = k->node;
     struct at_conv g = at_conv_of(node, node->in[0]->shape, node->in[1]->shape, node->shape);
     int64_t pixels = g.n * g.oh * g.ow, taps = g.kh * g.kw;
-    real *zeros = (real *)k->scratch + k->thread * at_conv_scratch(g.c, (AT_CONV_ROWS + 1) * (taps + 1));
+    real *zeros = (real *)k->scratch + k->thread * thread_scratch(taps, g.c);
+    real *patches = zeros + at_conv_scratch(g.c, (AT_CONV_ROWS + 1) * (taps + 1));
     const real **x = (const real **)(void *)(zeros + at_conv_scratch(g.c, 0)), **w = x + AT_CONV_ROWS * taps;
     real *y[AT_CONV_ROWS];
     memset(zeros, 0, (size_t)g.c * sizeof(real));
@@ -23,7 +44,14 @@ AT_HOST(conv2d)
         for (int64_t i = 0; i < count; i++)
             y[i] = (real *)k->out + (p + i) * g.o;
         bool add = at_epilogue_begin(k, p, count, 0, g.o, g.o);
-        gemm_by_taps(&(struct gemm_taps){count, g.o, taps, g.c, x, w, 1, taps * g.c, y, 1, add});
+        if (g.c == 4)
+            gather(x, count, taps, 4, patches); // a vector each
+        else if (g.c <= FEW)
+            gather(x, count, taps, g.c, patches);
+        if (g.c <= FEW)
+            gemm_by_taps(&(struct gemm_taps){count, g.o, 1, taps * g.c, x, w, 1, taps * g.c, y, 1, add});
+        else
+            gemm_by_taps(&(struct gemm_taps){count, g.o, taps, g.c, x, w, 1, taps * g.c, y, 1, add});
         at_epilogue_end(k, p, count, 0, g.o, g.o);
     }
 }
@@ -78,7 +106,7 @@ static size_t vulkan_scratch(const struct at_node *n)
 static size_t scratch(const struct at_node *n, int threads)
 {
     struct at_shape w = n->in[1]->shape;
-    return (size_t)(at_conv_scratch(w.dim[3], (AT_CONV_ROWS + 1) * (w.dim[1] * w.dim[2] + 1)) * threads);
+    return (size_t)(thread_scratch(w.dim[1] * w.dim[2], w.dim[3]) * threads);
 }
 
 static bool infer(struct at_node *n, char *why, size_t size)

@@ -19,16 +19,17 @@ AT_HOST(embed_bwd)
     const int32_t *ids = k->in[1];
     real *table = k->out;
     int64_t rows = k->node->shape.dim[0], width = k->node->shape.dim[1], count = at_shape_count(k->node->in[1]->shape);
-    struct at_share r = {0, rows}, c = {0, width};
+    struct at_share r = {0, rows}, c = {0, width}, clear = at_share_of(k, rows);
     if (width >= 16 * (int64_t)k->threads)
         c = at_share_grain(k, width, 16);
     else
         r = at_share_of(k, rows);
-    size_t bytes = (size_t)(c.end > c.begin ? c.end - c.begin : 0) * sizeof(real);
-    for (int64_t id = r.begin; id < r.end && bytes; id++)
-        memset(table + id * width + c.begin, 0, bytes);
+    memset(table + clear.begin * width, 0, (size_t)((clear.end - clear.begin) * width) * sizeof(real));
+    at_team_wait(k);
     for (int64_t i = 0; i < count; i++) {
         int64_t id = ids[i] < 0 || ids[i] >= rows ? 0 : ids[i];
+        if (i + 2 < count && ids[i + 2] >= r.begin && ids[i + 2] < r.end)
+            at_prefetch(table + ids[i + 2] * width + c.begin, c.end - c.begin);
         if (id >= r.begin && id < r.end)
             add_row(table + id * width + c.begin, dy + i * width + c.begin, c.end - c.begin);
     }

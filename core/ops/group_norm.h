@@ -141,8 +141,10 @@ static inline void group_norm_chunk(const struct group_norm *d, const real *x, i
     real *restrict mean = local, *restrict square = local + d->c;
     int64_t c = d->c, fours = rows / 4 * 4;
     memset(local, 0, (size_t)(2 * c) * sizeof(*local));
-    for (int64_t row = 0; row < fours; row += 4)
+    for (int64_t row = 0; row < fours; row += 4) {
+        at_prefetch(x + (row + 4) * c, 4 * c);
         group_norm_add(mean, x + row * c, x, 4, c, false);
+    }
     for (int64_t row = fours; row < rows; row++)
         group_norm_add(mean, x + row * c, x, 1, c, false);
     for (int64_t g = 0; g < d->groups; g++) {

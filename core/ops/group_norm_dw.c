@@ -35,8 +35,11 @@ static inline void add_chunk(const struct channels *ch, const real *dy, const re
                              bool silu)
 {
     int64_t row = 0;
-    for (; row + 4 <= rows; row += 4)
+    for (; row + 4 <= rows; row += 4) {
+        at_prefetch(dy + (row + 4) * c, 4 * c);
+        at_prefetch(x + (row + 4) * c, 4 * c);
         add_rows(ch, dy + row * c, x + row * c, 4, c, silu);
+    }
     for (; row < rows; row++)
         add_rows(ch, dy + row * c, x + row * c, 1, c, silu);
 }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adjoint of group_norm with respect to x: with g = dy act'(gamma xhat + beta) gamma and means over the group,
-// dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(variance + eps).
+// dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(variance + eps). Where dx is not x, g with SiLU waits there.
 #include "core/ops/group_norm.h"
 
 #ifdef AT_KERNEL
+
+#define AHEAD 512 // reals between what is read and what is asked for
+
+#define INLINE static inline __attribute__((always_inline)) // `kept` and `silu` are known in each copy
 
 // What a thread holds of its sample, over channels.
 struct channels {
@@ -11,22 +15,25 @@ struct channels {
     real *mean, *rstd, *g, *gx;
 };
 
-static inline real slope_at(const struct channels *ch, int64_t i, real xhat, bool silu)
+static inline real slope_of(real gamma, real beta, real xhat, bool silu)
 {
-    return silu ? ch->gamma[i] * group_norm_slope(ch->gamma[i] * xhat + ch->beta[i]) : ch->gamma[i];
+    return silu ? gamma * group_norm_slope(gamma * xhat + beta) : gamma;
 }
 
-// Adds g and g xhat of a few rows to the sums over channels.
-static inline void add_rows(const struct channels *ch, const real *restrict dy, const real *restrict x, int64_t rows,
-                            int64_t c, bool silu)
+// Adds g and g xhat of a few rows to the sums over channels, and puts g into `kept` (which may be dy) unless it is NULL.
+INLINE void add_rows(const struct channels *ch, const real *dy, const real *x, real *kept, int64_t rows, int64_t c,
+                     bool silu)
 {
+    const real *mean = ch->mean, *rstd = ch->rstd, *gamma = ch->gamma, *beta = ch->beta;
     real *restrict g = ch->g, *restrict gx = ch->gx;
 #pragma omp simd
     for (int64_t i = 0; i < c; i++) {
         real sum = 0, sum_x = 0;
         for (int64_t row = 0; row < rows; row++) {
-            real xhat = (x[row * c + i] - ch->mean[i]) * ch->rstd[i];
-            real e = dy[row * c + i] * slope_at(ch, i, xhat, silu);
+            real xhat = (x[row * c + i] - mean[i]) * rstd[i];
+            real e = dy[row * c + i] * slope_of(gamma[i], beta[i], xhat, silu);
+            if (kept)
+                kept[row * c + i] = e;
             sum += e;
             sum_x += e * xhat;
         }
@@ -35,22 +42,27 @@ static inline void add_rows(const struct channels *ch, const real *restrict dy, 
     }
 }
 
-static inline void add_chunk(const struct channels *ch, const real *dy, const real *x, int64_t rows, int64_t c,
-                             bool silu)
+INLINE void add_chunk(const struct channels *ch, const real *dy, const real *x, real *kept, int64_t rows, int64_t c,
+                      bool silu)
 {
     int64_t row = 0;
-    for (; row + 4 <= rows; row += 4)
-        add_rows(ch, dy + row * c, x + row * c, 4, c, silu);
+    for (; row + 4 <= rows; row += 4) {
+        at_prefetch(dy + (row + 4) * c, 4 * c);
+        at_prefetch(x + (row + 4) * c, 4 * c);
+        add_rows(ch, dy + row * c, x + row * c, kept ? kept + row * c : NULL, 4, c, silu);
+    }
     for (; row < rows; row++)
-        add_rows(ch, dy + row * c, x + row * c, 1, c, silu);
+        add_rows(ch, dy + row * c, x + row * c, kept ? kept + row * c : NULL, 1, c, silu);
 }
 
-// dx may be dy or x.
-static inline void write_row(const struct channels *ch, const real *dy, const real *x, real *dx, int64_t c, bool silu)
+// dx may be dy or x. `kept`: dy holds g already.
+static inline void write_row(const struct channels *ch, const real *dy, const real *x, real *dx, int64_t c, bool silu,
+                             bool kept)
 {
 #pragma omp simd
     for (int64_t i = 0; i < c; i++) {
-        real xhat = (x[i] - ch->mean[i]) * ch->rstd[i], e = dy[i] * slope_at(ch, i, xhat, silu);
+        real xhat = (x[i] - ch->mean[i]) * ch->rstd[i];
+        real e = kept ? dy[i] : dy[i] * slope_of(ch->gamma[i], ch->beta[i], xhat, silu);
         dx[i] = ch->rstd[i] * (e - ch->g[i] - xhat * ch->gx[i]);
     }
 }
@@ -71,10 +83,12 @@ static void sums(const struct at_kernel *k, const struct group_norm *d, const st
         int64_t begin = group_norm_begin(d, u % d->chunks), rows = group_norm_begin(d, u % d->chunks + 1) - begin;
         int64_t at = (n * d->hw + begin) * d->c;
         const real *dy = (const real *)k->in[0] + at, *x = (const real *)k->in[1] + at;
-        if (d->silu)
-            add_chunk(ch, dy, x, rows, d->c, true);
+        if (d->silu && k->out != k->in[1])
+            add_chunk(ch, dy, x, (real *)k->out + at, rows, d->c, true);
+        else if (d->silu)
+            add_chunk(ch, dy, x, NULL, rows, d->c, true);
         else
-            add_chunk(ch, dy, x, rows, d->c, false);
+            add_chunk(ch, dy, x, NULL, rows, d->c, false);
         group_norm_gather(d, ch->g, w->pairs + u * d->groups * 2);
         group_norm_gather(d, ch->gx, w->pairs + u * d->groups * 2 + 1);
     }
@@ -111,10 +125,15 @@ AT_HOST(group_norm_dx)
             group_norm_spread(&d, &w, last, NORM_GX, ch.gx);
         }
         const real *dy = (const real *)k->in[0] + row * d.c, *x = (const real *)k->in[1] + row * d.c;
-        if (d.silu)
-            write_row(&ch, dy, x, (real *)k->out + row * d.c, d.c, true);
+        at_prefetch(dy + AHEAD, d.c);
+        at_prefetch(x + AHEAD, d.c);
+        real *dx = (real *)k->out + row * d.c;
+        if (d.silu && k->out != k->in[1])
+            write_row(&ch, dx, x, dx, d.c, true, true);
+        else if (d.silu)
+            write_row(&ch, dy, x, dx, d.c, true, false);
         else
-            write_row(&ch, dy, x, (real *)k->out + row * d.c, d.c, false);
+            write_row(&ch, dy, x, dx, d.c, false, false);
     }
 }
 
@@ -178,7 +197,7 @@ const struct at_op at_op_group_norm_dx = {
     .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
-    .inplace = 3, // all sums are complete before the first element is written
+    .inplace = 3, // an element is read before it is written, in each pass
 };
 
 struct at_node *at_group_norm_dx(struct at_graph *g, struct at_node *dy, struct at_node *x, struct at_node *gamma,

@@ -33,6 +33,8 @@ static void sum_tile(real *restrict sum, const real *restrict x, int64_t rows, i
         int64_t i = row;
         for (; i + 4 <= end; i += 4) {
             const real *restrict p = x + i * stride;
+            for (int64_t ahead = 4; ahead < 8; ahead++)
+                at_prefetch(p + ahead * stride, width);
             for (int64_t c = 0; c < width; c++)
                 block[c] += (p[c] + p[stride + c]) + (p[2 * stride + c] + p[3 * stride + c]);
         }
