@@ -27,7 +27,7 @@ layout(push_constant, std430) uniform Push
 
 const int DIR = (FLAGS & 32u) != 0u ? -1 : 1;
 
-// The pixel under tap (0,0) and the index of its first channel, modulo 2^32 where it lies outside; from there to the tap.
+// The pixel under tap (0,0), the index of its first channel, modulo 2^32 where it lies outside, and from it to the tap.
 int a_y[A_SLOTS], a_x[A_SLOTS];
 uint a_at[A_SLOTS], a_tap;
 bool a_in[A_SLOTS];
@@ -90,7 +90,7 @@ bool b_index(uint s, uint i, out uint at)
         at = b_line[s] + (b_tap + i);
     } else {
         at = b_at[s];
-        b_at[s] += K_STEP * ldb;
+        b_at[s] += B_K_STEP * ldb;
     }
     at = here ? at : 0;
     return here;

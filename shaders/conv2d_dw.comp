@@ -66,7 +66,7 @@ bool a_index(uint s, uint p, out uint at)
     bool here = K_INSIDE ? true : p < pixels;
     at = a_at[s];
     at = here ? at : 0;
-    a_at[s] += K_STEP * m;
+    a_at[s] += A_K_STEP * m;
     return here;
 }
 
@@ -99,7 +99,7 @@ uint y_row(uint i, uint z)
 
 void main()
 {
-    uint next = K_STEP, line = next / out_w;
+    uint next = B_K_STEP, line = next / out_w;
     next_n = line / out_h;
     next_v = line - next_n * out_h;
     next_u = next - line * out_w;

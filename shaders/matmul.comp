@@ -46,29 +46,33 @@ void b_row(uint s, uint i, uint z)
 
 void a_segment(uint s, uint g, uint i)
 {
-    a_at[s] += i * (A_ROWS ? 1 : lda);
+    if (!A_ROWS)
+        a_at[s] += i * lda;
 }
 
 void b_segment(uint s, uint g, uint i)
 {
-    b_at[s] += i * (B_ROWS ? 1 : ldb);
+    if (!B_ROWS)
+        b_at[s] += i * ldb;
 }
 
 bool a_index(uint s, uint i, out uint at)
 {
     bool here = K_INSIDE ? true : i < k;
-    at = a_at[s];
+    at = a_at[s] + (A_ROWS ? i : 0);
     at = here ? at : 0;
-    a_at[s] += K_STEP * (A_ROWS ? 1 : lda);
+    if (!A_ROWS)
+        a_at[s] += A_K_STEP * lda;
     return here;
 }
 
 bool b_index(uint s, uint i, out uint at)
 {
     bool here = K_INSIDE ? true : i < k;
-    at = b_at[s];
+    at = b_at[s] + (B_ROWS ? i : 0);
     at = here ? at : 0;
-    b_at[s] += K_STEP * (B_ROWS ? 1 : ldb);
+    if (!B_ROWS)
+        b_at[s] += B_K_STEP * ldb;
     return here;
 }
 

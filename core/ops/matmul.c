@@ -157,6 +157,10 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {620, 32}}, {2, {32, 630}}}, .attr = {.f = {1}}, .forward_only = true},
     {.in = {{2, {30001, 8}}, {2, {4, 8}}}, .attr = {.i = {0, 1}, .f = {1}}, .forward_only = true},
     {.in = {{2, {3, 12}}, {2, {12, 30004}}}, .attr = {.f = {1}}, .forward_only = true},
+    // Four at a time, past the tiles, in every layout.
+    {.in = {{2, {37, 20}}, {2, {20, 76}}}, .attr = {.f = {1}}},
+    {.in = {{2, {20, 68}}, {2, {20, 76}}}, .attr = {.i = {1, 0}, .f = {1}}},
+    {.in = {{2, {20, 68}}, {2, {77, 20}}}, .attr = {.i = {1, 1}, .f = {1}}},
     {.in = {{2, {1040, 64}}, {2, {72, 64}}}, .attr = {.i = {0, 1}, .f = {1}}},
     {.in = {{2, {70, 64}}, {2, {72, 64}}, {1, {72}}, {2, {70, 72}}}, .attr = {.i = {0, 1}, .f = {1}},
      .forward_only = true},

@@ -4,6 +4,7 @@
 #include "core/ops/product_tile.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 struct sum_push {
     uint64_t parts, y, bias, residual;
@@ -57,6 +58,28 @@ static struct at_product_tile choose_tile(const struct at_lower *l, const struct
     return best ? *best : lean_tile(l, p->push->n);
 }
 
+// What padding leaves of a tile's work.
+static double used(uint64_t n, uint64_t each)
+{
+    return (double)n / (double)(above(n, each) * each);
+}
+
+// Whether to pass A from lane to lane instead of taking the lean tile, and with which tile.
+static bool choose_lanes(const struct at_lower *l, const struct at_product_params *p, struct at_product_tile *t)
+{
+    const double faster = 4; // than the lean kernel
+    uint32_t lanes = l->info->subgroup, m = p->push->m, n = p->push->n;
+    if (!l->cpu || !l->info->subgroup_shuffle || !l->info->int64 || lanes > l->info->max_workgroup || !p->a_wide ||
+        !p->b_wide || !at_lower_wide(p->push->a) || !at_lower_wide(p->push->b))
+        return false;
+    struct at_product_tile tile = {.bm = 16, .bn = 4 * lanes, .tm = 16, .tn = 4, .bk = 2 * lanes};
+    struct at_product_tile lean = lean_tile(l, n);
+    if (faster * used(m, tile.bm) * used(n, tile.bn) * used(p->k_length, tile.bk) < used(m, lean.bm) * used(n, lean.bn))
+        return false;
+    *t = tile;
+    return true;
+}
+
 static bool sum_parts(struct at_lower *l, const struct at_product_params *p, const struct at_product_head *head)
 {
     struct sum_push push = {l->scratch,
@@ -91,6 +114,8 @@ bool at_lower_product(struct at_lower *l, const struct at_product_params *params
     if (p.splits > 1)
         head->y = l->scratch;
     struct at_product_tile t = choose_tile(l, &p);
+    char name[64];
+    snprintf(name, sizeof(name), "%s%s", p.kernel, choose_lanes(l, &p, &t) ? "_lanes" : "");
     bool tiled = t.bk != 0;
     uint32_t flags =
         (tiled && p.a_wide && at_lower_wide(head->a)) | (tiled && p.b_wide && at_lower_wide(head->b)) << 1 |
@@ -100,7 +125,7 @@ bool at_lower_product(struct at_lower *l, const struct at_product_params *params
                             p.splits > 1 ? 0 : (uint32_t)p.act};
     bool ok = at_lower_dispatch(
         l, &(struct at_lower_dispatch_params){
-               .kernel = p.kernel,
+               .kernel = name,
                .constants = constants,
                .constant_count = 7,
                .push = head,

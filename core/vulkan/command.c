@@ -158,29 +158,29 @@ static bool result(struct at_vk_commands *commands, bool ok)
     return ok;
 }
 
-static bool check_dispatch(struct at_vk_device *dev, const struct at_vk_dispatch_params *p)
+static bool check_dispatch(struct at_vk_device *dev, const struct at_vk_dispatch_params *p, const char *name)
 {
     if (p->constant_count < 1 || p->constant_count > AT_VK_MAX_CONSTANTS || p->push_size > AT_VK_MAX_PUSH ||
         p->push_size % 4 || p->push_size == 0)
         return at_fail(dev->log, AT_ERROR_FAILED, "kernel %s: %u constants and %u bytes of push constants do not fit",
-                       p->kernel, p->constant_count, p->push_size);
+                       name, p->constant_count, p->push_size);
     if (p->constants[0] == 0 || p->constants[0] > dev->info.max_workgroup)
         return at_fail(dev->log, AT_ERROR_DEVICE, "kernel %s wants %u invocations a workgroup, \"%s\" has up to %u",
-                       p->kernel, p->constants[0], dev->info.name, dev->info.max_workgroup);
+                       name, p->constants[0], dev->info.name, dev->info.max_workgroup);
     for (int d = 0; d < 3; d++)
         if (p->groups[d] > dev->info.max_groups[d])
             return at_fail(dev->log, AT_ERROR_DEVICE, "kernel %s: %u workgroups in direction %d, \"%s\" has up to %u",
-                           p->kernel, p->groups[d], d, dev->info.name, dev->info.max_groups[d]);
+                           name, p->groups[d], d, dev->info.name, dev->info.max_groups[d]);
     return true;
 }
 
 static bool dispatch(struct at_vk_commands *commands, const struct at_vk_dispatch_params *p)
 {
     struct at_vk_device *dev = commands->dev;
-    const struct at_kernel *kernel = at_kernel_find(p->kernel);
+    const struct at_kernel *kernel = p->own ? p->own : at_kernel_find(p->kernel);
     if (!kernel)
         return at_fail(dev->log, AT_ERROR_FAILED, "there is no kernel \"%s\"", p->kernel);
-    if (!check_dispatch(dev, p))
+    if (!check_dispatch(dev, p, kernel->name))
         return false;
     VkPipeline pipeline = at_vk_pipeline_get(dev, kernel, p->constants, p->constant_count);
     if (!pipeline)

@@ -14,6 +14,7 @@
 #define AT_VK_MAX_CONSTANTS 8
 #define AT_VK_MAX_PUSH 128 // bytes
 
+struct at_kernel;
 struct at_vk_buffer;
 struct at_vk_commands;
 struct at_vk_timer;
@@ -27,13 +28,14 @@ struct at_vk_commands_params {
 struct at_vk_commands *at_vk_commands_begin(struct at_vk_device *dev, const struct at_vk_commands_params *params);
 
 struct at_vk_dispatch_params {
-    const char *kernel;        // as in shaders/kernels.h: "copy_f32"
-    const uint32_t *constants; // specialization constants 0, 1, ...: 0 is the workgroup's invocations
-    uint32_t constant_count;   // 1 ... AT_VK_MAX_CONSTANTS
-    const void *push;          // the kernel's push constants, addresses and sizes
-    uint32_t push_size;        // bytes, a multiple of 4, at most AT_VK_MAX_PUSH
-    uint32_t groups[3];        // workgroups, from at_vk_grid; 0 counts as 1
-    double flops;              // estimate, for the cutting into submissions
+    const char *kernel;          // as in shaders/kernels.h: "copy_f32"
+    const struct at_kernel *own; // not NULL: this one instead, which outlives the device
+    const uint32_t *constants;   // specialization constants 0, 1, ...: 0 is the workgroup's invocations
+    uint32_t constant_count;     // 1 ... AT_VK_MAX_CONSTANTS
+    const void *push;            // the kernel's push constants, addresses and sizes
+    uint32_t push_size;          // bytes, a multiple of 4, at most AT_VK_MAX_PUSH
+    uint32_t groups[3];          // workgroups, from at_vk_grid; 0 counts as 1
+    double flops;                // estimate, for the cutting into submissions
 };
 
 // Records one dispatch. Unless a barrier is recorded between them, two dispatches may run at the same time.

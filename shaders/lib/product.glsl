@@ -6,10 +6,21 @@
 // Constants: 0 workgroup = (BM / TM) (BN / TN), 1 and 2 the tile of y that a workgroup makes (BM, BN), 3 the part of it
 // that an invocation makes (TM | TN << 8, multiples of 4), 4 BK: the depth of a tile in shared memory, or 0 for a lean
 // kernel without shared memory, 5 flags, 6 activation.
+//
+// DTYPE_F32_LANES: the kernel for software devices whose subgroups shuffle. A workgroup is one subgroup, side by side
+// along n; BK is twice its lanes. Memory is what such a device is slow at, so two elements are loaded at a time, which
+// are contiguous in m, n or k (A_WIDE and B_WIDE are set), and those of A are loaded by one lane and used by all.
 #ifndef LIB_PRODUCT_GLSL
 #define LIB_PRODUCT_GLSL
 
 #extension GL_EXT_control_flow_attributes : require
+#ifdef DTYPE_F32_LANES
+#extension GL_KHR_shader_subgroup_shuffle : require
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
+const bool LANES = true;
+#else
+const bool LANES = false;
+#endif
 
 layout(constant_id = 1) const uint BM = 32;
 layout(constant_id = 2) const uint BN = 32;
@@ -31,11 +42,15 @@ const bool B_ROWS = (FLAGS & 16u) != 0u; // B is contiguous along k; otherwise a
 const bool K_INSIDE = (FLAGS & 64u) != 0u; // tiles end where segments end; so they do in a lean kernel
 
 // Loads of an invocation ("slots") for one tile of depth BK; in a lean kernel a slot is a row (column) of its part.
-const uint A_SLOTS = LEAN ? TM : BM * BK / THREADS / (A_WIDE ? 4u : 1u);
-const uint B_SLOTS = LEAN ? TN : BN * BK / THREADS / (B_WIDE ? 4u : 1u);
+// With lanes it is two elements of a row at once, or, contiguous along m (n), of two rows: slots 2i and 2i + 1 are
+// neighbours in k.
+const bool PARTS = LEAN || LANES;
+const uint A_SLOTS = PARTS ? TM : BM * BK / THREADS / (A_WIDE ? 4u : 1u);
+const uint B_SLOTS = PARTS ? TN : BN * BK / THREADS / (B_WIDE ? 4u : 1u);
 
 // From one element that a slot reads to the next.
-const uint K_STEP = LEAN ? 1u : BK;
+const uint A_K_STEP = LEAN ? 1u : BK;
+const uint B_K_STEP = LEAN ? 1u : LANES ? 2u : BK;
 
 // form: bit 0 bias, bit 1 residual, bit 2 y is a plain (m,n) matrix, bits 8.. parts that k is split into; the parts lie
 // one after the other in y, without epilogue, for product_sum.comp.

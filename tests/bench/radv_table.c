@@ -286,7 +286,7 @@ static int report(struct bench *b, const struct variant *v, const char *name)
     return 0;
 }
 
-// All variants of a layout and a tile whose names have `only` in them; for a check, of the sizes the best and the worst.
+// All variants of a layout and a tile whose names have `only` in them; a check takes the best and the worst sizes.
 static int report_sizes(struct bench *b, const struct layout *layout, const struct at_product_tile *tile,
                         const char *only)
 {

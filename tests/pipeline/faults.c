@@ -15,23 +15,6 @@
 static struct capture capture;
 static struct at_device *dev;
 
-// Names in a folder and below that end in .tmp.
-static int left_over(const char *dir)
-{
-    char **names = NULL, path[512];
-    size_t count = 0;
-    int found = 0;
-    if (!at_dir_exists(dir) || !at_dir_list(NULL, dir, &names, &count))
-        return 0;
-    for (size_t i = 0; i < count; i++) {
-        size_t n = strlen(names[i]);
-        snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
-        found += (n > 4 && strcmp(names[i] + n - 4, ".tmp") == 0) + left_over(path);
-    }
-    at_names_free(&names, count);
-    return found;
-}
-
 // --- memory -----------------------------------------------------------------------------------------------------------
 
 static bool draw_one(void)
@@ -64,7 +47,7 @@ static void fail_allocations(const char *what, bool (*work)(void), size_t all, s
         at_alloc_fail_at(n, false);
         bool ok = work(), happened = at_alloc_failed();
         at_alloc_fail_at(0, false);
-        int broken = left_over(scratch);
+        int broken = tiny_left_over(scratch);
         if (!AT_CHECK(broken == 0))
             printf("%d files left over after: %s\n", broken, capture.text);
         AT_CHECK(at_path_remove(NULL, scratch_path("faults")));
@@ -111,7 +94,7 @@ static void a_save_fails(const char *run, bool (*fill)(void), void (*free_up)(vo
     AT_CHECK_INT(capture.log.error, AT_ERROR_FAILED);
     if (!AT_CHECK(strstr(capture.text, run) != NULL && strstr(capture.text, reason) != NULL))
         printf("message: \"%s\"\n", capture.text);
-    AT_CHECK_INT(left_over(run), 0);
+    AT_CHECK_INT(tiny_left_over(run), 0);
     AT_CHECK_INT(at_checkpoint_newest(run, NULL), 2);
     AT_CHECK(at_train_dpo(dev, &p, capture_start(&capture)));
     AT_CHECK_INT(at_checkpoint_newest(run, NULL), 3);
@@ -208,7 +191,7 @@ static void run_and_kill(const char *run, int round)
     }
     AT_CHECK(at_checkpoint_newest(run, NULL) > before); // it went on from what was there
     if (round % 3) // two rounds of three: while it saves
-        for (waited = 0; waited < 20000 && left_over(run) == 0; waited++)
+        for (waited = 0; waited < 20000 && tiny_left_over(run) == 0; waited++)
             usleep(100);
     usleep((useconds_t)at_rng_below(9, AT_STREAM_MAKE, (uint64_t)round, round % 3 ? 2000 : 60000));
     kill(child, SIGKILL);
@@ -223,13 +206,13 @@ static void killed_runs_go_on(void)
     snprintf(run, sizeof(run), "%s", scratch_path("killed"));
     for (int round = 0; round < KILLS; round++) {
         run_and_kill(run, round);
-        cut += left_over(run) > 0;
+        cut += tiny_left_over(run) > 0;
     }
     int64_t newest = at_checkpoint_newest(run, NULL);
     struct at_train_dpo_params p = killed_job(run, true);
     p.train.steps = newest + 1;
     AT_CHECK(at_train_dpo(dev, &p, capture_start(&capture)));
-    AT_CHECK_INT(left_over(run), 0);
+    AT_CHECK_INT(tiny_left_over(run), 0);
     // Nothing was lost or done twice: a run that nobody disturbed is the same.
     char whole[256], a[512], b[512];
     snprintf(whole, sizeof(whole), "%s", scratch_path("whole"));

@@ -112,6 +112,24 @@ static inline bool tiny_same_metrics(const char *a, const char *b)
     return same;
 }
 
+// Names in a folder and below that end in .tmp.
+static inline int tiny_left_over(const char *dir)
+{
+    char **names = NULL, path[512];
+    size_t count = 0;
+    int found = 0;
+    if (!at_dir_exists(dir) || !at_dir_list(NULL, dir, &names, &count))
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t n = strlen(names[i]);
+        if (snprintf(path, sizeof(path), "%s/%s", dir, names[i]) >= (int)sizeof(path))
+            found++;
+        found += (n > 4 && strcmp(names[i] + n - 4, ".tmp") == 0) + tiny_left_over(path);
+    }
+    at_names_free(&names, count);
+    return found;
+}
+
 // Largest difference of n values; infinite where one is not a number.
 static inline double tiny_distance(const float *a, const float *b, size_t n)
 {

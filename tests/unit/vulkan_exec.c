@@ -441,7 +441,7 @@ static void every_vulkan_call_may_fail(void)
 static void every_allocation_may_fail(void)
 {
     size_t n = 1;
-    unsetenv("ATTUNE_VK_VALIDATE"); // most of a device's opening; no device with it may be open
+    unsetenv("ATTUNE_VK_VALIDATE"); // most of a device's opening
     for (bool done = false; !done && n < 500; n++) {
         at_alloc_fail_at(n, false);
         bool ok = scenario();
