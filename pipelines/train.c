@@ -156,11 +156,29 @@ bool at_train_goes_on(const struct at_train_params *p, struct at_log *log)
            at_fail(log, AT_ERROR_INTERRUPTED, "stopped before the first step; nothing is lost");
 }
 
+// Of the trained state: weights, moments and averages.
+static size_t checkpoint_bytes(const struct loop *l)
+{
+    size_t bytes = 0;
+    for (int s = 0; s < l->method->set_count; s++)
+        bytes += (size_t)l->method->sets[s]->total * sizeof(float) * (l->p->optimizer.ema > 0 ? 4 : 3);
+    return bytes;
+}
+
+static void warn_of_disk(const struct loop *l)
+{
+    uint64_t need = checkpoint_bytes(l), have = at_dir_free(l->p->run);
+    if (have < need)
+        at_warn(l->log, "%s: a checkpoint takes %.1f MiB, but only %.1f MiB are free there", l->p->run,
+                (double)need / (1 << 20), (double)have / (1 << 20));
+}
+
 static bool prepare(struct loop *l, int64_t *start)
 {
     const struct at_train_params *p = l->p;
     if (!at_train_check(p, l->log) || !at_dir_make(l->log, p->run) || !at_checkpoint_clean(p->run, l->log))
         return false;
+    warn_of_disk(l);
     *start = p->resume ? at_checkpoint_newest(p->run, l->log) : 0;
     l->optimizer = at_optimizer_create(l->method->sets, l->method->set_count, &p->optimizer, l->log);
     return l->optimizer && (!p->resume || at_checkpoint_load(l->method, p, l->optimizer, *start, l->log)) &&
@@ -240,10 +258,9 @@ static bool try_step(struct loop *l, struct at_forecast *f)
         ok = m->batch(m->priv, 0, micro, &metrics);
     ok = ok && at_optimizer_step(l->optimizer, 1, 0, 1, NULL);
     f->step_flops = at_dry_flops(dev) - f->setup_flops;
-    for (int s = 0; s < m->set_count; s++) {
+    for (int s = 0; s < m->set_count; s++)
         values[s] = NULL;
-        f->checkpoint += (size_t)m->sets[s]->total * sizeof(float) * (l->p->optimizer.ema > 0 ? 4 : 3);
-    }
+    f->checkpoint = checkpoint_bytes(l);
     ok = ok && m->save(m->priv, NULL, values);
     at_optimizer_destroy(&l->optimizer);
     return ok;

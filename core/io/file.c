@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define BUFFER_BYTES 65536
@@ -259,6 +260,12 @@ bool at_file_replace(struct at_log *log, const char *path, const void *data, siz
     bool ok = w && at_file_writer_put(w, data, size) && at_file_writer_commit(w);
     at_file_writer_destroy(&w);
     return ok;
+}
+
+uint64_t at_dir_free(const char *path)
+{
+    struct statvfs fs;
+    return statvfs(path, &fs) == 0 ? (uint64_t)fs.f_bavail * fs.f_frsize : UINT64_MAX;
 }
 
 bool at_file_exists(const char *path)

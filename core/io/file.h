@@ -38,6 +38,8 @@ void at_file_writer_destroy(struct at_file_writer **writer);
 AT_NODISCARD bool at_file_replace(struct at_log *log, const char *path, const void *data, size_t size);
 
 bool at_file_exists(const char *path); // a regular file, device or pipe
+// Bytes that a new file in this existing folder may take; UINT64_MAX if that cannot be told.
+uint64_t at_dir_free(const char *path);
 bool at_dir_exists(const char *path);
 // Makes a folder and the missing ones above it; one that exists is fine.
 AT_NODISCARD bool at_dir_make(struct at_log *log, const char *path);

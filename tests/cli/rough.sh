@@ -84,6 +84,7 @@ if mount -t tmpfs tmpfs disk 2>/dev/null && umount disk; then
         full 16k data make tokenizer -o disk/t
         full 4k eval -m "$model" -m "$model" -p red -r saturation --seeds 300 --steps 1 -q --device cpu --csv disk/x.csv
         full 64k $dpo -o disk/r --steps 2
+        case $said in *'are free there'*) ;; *) fail "no warning of a small disk: $said" ;; esac
         full 8k $dpo -o r --cache disk/c --steps 1
     }
 else
