@@ -46,7 +46,7 @@ extern const struct at_reward at_reward_taste;
 
 // taste = fidelity / AT_TASTE_FIDELITY + saturation / AT_TASTE_SATURATION. The units are standard deviations between
 // the seeds of one prompt, measured once on samples of the embedded model and rounded, so that both parts weigh alike.
-#define AT_TASTE_FIDELITY 0.02
-#define AT_TASTE_SATURATION 0.06
+#define AT_TASTE_FIDELITY 0.012
+#define AT_TASTE_SATURATION 0.055
 
 #endif
