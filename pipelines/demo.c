@@ -37,9 +37,9 @@ static void fill_defaults(struct at_demo_params *p)
     p->sample_steps = p->sample_steps > 0 ? p->sample_steps : 20;
     p->first_seed = p->first_seed ? p->first_seed : AT_DEMO_FIRST_SEED;
     p->cfg = p->cfg > 0 ? p->cfg : AT_EVAL_CFG;
-    p->steps = p->steps > 0 ? p->steps : 80;
+    p->steps = p->steps > 0 ? p->steps : 100;
     p->batch = p->batch > 0 ? p->batch : 16;
-    p->lr = p->lr > 0 ? p->lr : 5e-4;
+    p->lr = p->lr > 0 ? p->lr : 7e-4;
     p->beta = p->beta > 0 ? p->beta : 2000;
     p->rank = p->rank > 0 ? p->rank : 8;
     p->held_out = p->held_out > 0 ? p->held_out : 0.1;

@@ -23,9 +23,9 @@ struct at_demo_params {
     int sample_steps;    // 0: 20
     double cfg;          // 0: the default of eval.h
 
-    int64_t steps;    // of training; 0: 80
+    int64_t steps;    // of training; 0: 100
     int batch;        // pairs a step; 0: 16
-    double lr;        // 0: 5e-4
+    double lr;        // 0: 7e-4
     double beta;      // 0: 2000
     int rank;         // of the LoRA, on all layers but the first, the last and the time embedding; 0: 8
     double held_out;  // share of the pairs' names kept apart for the implicit accuracy; 0: 0.1

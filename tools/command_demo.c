@@ -68,8 +68,8 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .example = "  attune demo -o demo\n",
     };
     struct job j = {.cli = cli, .seeds = 1, .grid_rows = 24, .params = {
-        .out = "demo", .seed = 1, .first_seed = AT_DEMO_FIRST_SEED, .sample_steps = 20, .cfg = 4, .steps = 80,
-        .batch = 16, .lr = 5e-4, .beta = 2000, .rank = 8, .held_out = 0.1}};
+        .out = "demo", .seed = 1, .first_seed = AT_DEMO_FIRST_SEED, .sample_steps = 20, .cfg = 4, .steps = 100,
+        .batch = 16, .lr = 7e-4, .beta = 2000, .rank = 8, .held_out = 0.1}};
     struct at_demo_params *p = &j.params;
     const struct at_option rows[] = {
         {"out", 'o', AT_OPTION_TEXT, &p->out, "FOLDER", "for the results; those of an earlier demo are replaced"},
