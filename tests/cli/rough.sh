@@ -15,6 +15,7 @@ fail() {
 stopped() {
     signal=$1 file=$2
     shift 2
+    rm -f said.txt # what an earlier one said would be taken for a sign of life
     "$attune" "$@" >said.txt 2>&1 &
     waited=0
     while ! grep -qs . "$file" && kill -0 $! 2>/dev/null && [ $waited -lt 600 ]; do
