@@ -17,7 +17,7 @@ static bool export(struct at_cli *cli, struct at_emoji_set *set, struct at_emoji
 {
     out->progress = progress;
     out->priv = cli;
-    at_progress_begin(&cli->progress, "drawing", "percent", quiet);
+    at_progress_begin(&cli->progress, "drawing", NULL, quiet);
     bool ok = at_emoji_export(&cli->log, set, out);
     at_progress_end(&cli->progress);
     if (ok && !quiet)

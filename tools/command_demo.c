@@ -20,7 +20,7 @@ static bool progress(void *priv, const char *stage, double done, const char *det
     struct job *j = priv;
     if (!j->stage || strcmp(j->stage, stage) != 0) {
         at_progress_end(&j->cli->progress);
-        at_progress_begin(&j->cli->progress, stage, "percent", j->quiet);
+        at_progress_begin(&j->cli->progress, stage, NULL, j->quiet);
         j->stage = stage;
     }
     at_progress_update(&j->cli->progress, 100 * done, 100, details);

@@ -205,7 +205,7 @@ static bool work(struct job *j)
         return false;
     j->params.progress = progress;
     j->params.priv = j;
-    at_progress_begin(&j->cli->progress, "drawing", "percent", j->quiet);
+    at_progress_begin(&j->cli->progress, "drawing", NULL, j->quiet);
     bool ok = at_eval(dev, &j->sides[0], &j->sides[1], &j->params, j->csv, j->result, log);
     at_progress_end(&j->cli->progress);
     at_device_close(&dev);

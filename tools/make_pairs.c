@@ -36,7 +36,7 @@ static bool work(struct job *j)
     struct at_device *dev = p->rule ? at_device_choose(&j->device, log) : NULL;
     if (!dev)
         return false;
-    at_progress_begin(&j->cli->progress, "drawing", "percent", j->quiet);
+    at_progress_begin(&j->cli->progress, "drawing", NULL, j->quiet);
     bool ok = at_make_pairs(dev, p, &result, log);
     at_progress_end(&j->cli->progress);
     if (ok && !j->quiet)

@@ -40,17 +40,20 @@ static void duration(char *text, size_t bytes, double seconds)
 void at_progress_text(char *text, size_t bytes, const struct at_progress *p, double done, double total, double rate,
                       const char *extra)
 {
-    char speed[64] = "", left[64] = "", span[32];
-    if (rate >= 1)
+    char speed[64] = "", left[64] = "", span[32], count[64];
+    if (p->unit)
+        snprintf(count, sizeof(count), "%.0f/%.0f %ss", floor(done + 1e-6), total, p->unit);
+    else
+        snprintf(count, sizeof(count), "%.0f%%", floor(100 * done / total + 1e-6));
+    if (p->unit && rate >= 1)
         snprintf(speed, sizeof(speed), ", %.1f %ss/s", rate, p->unit);
-    else if (rate > 0)
+    else if (p->unit && rate > 0)
         snprintf(speed, sizeof(speed), ", %.1f s/%s", 1 / rate, p->unit);
     if (rate > 0 && done < total) {
         duration(span, sizeof(span), (total - done) / rate);
         snprintf(left, sizeof(left), ", %s left", span);
     }
-    snprintf(text, bytes, "%s %.0f/%.0f %ss%s%s%s%s", p->what, floor(done + 1e-6), total, p->unit, speed, left,
-             extra ? ", " : "", extra ? extra : "");
+    snprintf(text, bytes, "%s %s%s%s%s%s", p->what, count, speed, left, extra ? ", " : "", extra ? extra : "");
 }
 
 // Cuts the text to the terminal's width, at the start of a character.

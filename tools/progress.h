@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 struct at_progress {
-    const char *what, *unit; // "sampling", "image"
+    const char *what, *unit; // "sampling", "image"; unit NULL: a share, shown in percent
     bool active, terminal;
     bool drawn;          // the terminal shows it
     char waiting[512];   // text that has not been shown; "" if there is none

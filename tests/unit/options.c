@@ -250,6 +250,9 @@ static void progress_lines(void)
     AT_CHECK_STR(text, "sampling 30/40 images, 20.0 s/image, 3 min 20 s left");
     at_progress_text(text, sizeof(text), &p, 40, 40, 2.5, NULL);
     AT_CHECK_STR(text, "sampling 40/40 images, 2.5 images/s");
+    p.unit = NULL;
+    at_progress_text(text, sizeof(text), &p, 30, 100, 2, NULL);
+    AT_CHECK_STR(text, "sampling 30%, 35 s left");
 }
 
 static void name_is(const char *prompt, const char *expected)
