@@ -21,7 +21,7 @@ static bool fits(struct search *s, const struct at_fit *fit)
         for (int i = 0; i < AT_USES; i++)
             s->used[i] = dry->peak_used[i];
     }
-    ok = ok && dry->peak <= s->limit;
+    ok = ok && s->p->dev->allocated + dry->peak <= s->limit;
     at_device_close(&dry);
     return ok;
 }

@@ -24,7 +24,7 @@ struct at_forecast {
 
 struct at_fit_params {
     struct at_device *dev; // the one that will do the work; nothing is allocated on it
-    size_t limit;          // bytes; 0: what the device has, or none where that is not known
+    size_t limit;          // bytes, of which `allocated` are taken; 0: what the device has, or none if not known
     int batch;             // that may be cut into equal parts
     // Runs the job on the dry device, as `fit` says. False: it failed, with the reason in log.
     bool (*attempt)(void *priv, struct at_device *dry, const struct at_fit *fit, struct at_log *log);

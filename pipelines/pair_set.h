@@ -14,7 +14,7 @@ struct at_pair_set_params {
     bool flip;         // mirrored pictures too
     double held_out;   // share of the prompts that is kept apart
     uint64_t seed;
-    const char *cache; // folder of encoded pictures, by content; NULL: none
+    const char *cache; // folder of encoded pictures and texts, by content (cache.h); NULL: none
     int chunk;         // pairs encoded at once; 0: 8
     const struct at_train_params *train; // asked between pictures whether to go on; NULL: always
 };

@@ -216,6 +216,7 @@ static bool fit_batch(struct batch *b)
     size_t limit = b->p->memory_limit ? b->p->memory_limit : dev->memory, bytes = 0;
     if (!limit)
         return true;
+    at_model_stages_drop(b->m->stages, AT_PART_TEXT | AT_PART_VAE); // or a call's share would hang on the calls before it
     for (;; b->size /= 2) {
         bytes = batch_bytes(b->m, b->p, b->size);
         if (bytes && dev->allocated + bytes <= limit)
