@@ -106,8 +106,8 @@ static bool read_sampler(struct reader *r, const char *value, enum at_sampler_ki
 {
     int kind = at_sampler_find(value);
     if (kind < 0)
-        at_problem(&r->problems, "%s:%zu: option --ss: \"%.40s\" is not a sampler here; there are ddim, ddpm, euler, "
-                   "euler_a, dpmpp_2m and lcm", r->name, r->line, value);
+        at_problem(&r->problems, "%s:%zu: option --ss: \"%.40s\" is not a sampler here; there are "
+                   AT_SAMPLER_WORDS, r->name, r->line, value);
     else
         *out = (enum at_sampler_kind)kind;
     return kind >= 0;
@@ -121,7 +121,8 @@ static bool unsupported(struct reader *r, const char *name)
             at_problem(&r->problems, "%s:%zu: option --%s is not supported here; take it out", r->name, r->line, name);
             return false;
         }
-    at_problem(&r->problems, "%s:%zu: unknown option --%s; there are --n --w --h --d --s --l --ss", r->name, r->line, name);
+    at_problem(&r->problems, "%s:%zu: unknown option --%s; there are --n --w --h --d --s --l --ss", r->name, r->line,
+               name);
     return false;
 }
 
@@ -234,8 +235,8 @@ static bool read_settings(struct at_json row, struct at_prompt *prompt)
               at_json_int(row, either(row, "sample_steps", "steps"), 0, 1, MAX_STEPS, &prompt->steps);
     int kind = ok && sampler ? at_sampler_find(sampler) : 0;
     if (kind < 0)
-        return at_json_fail(at_json_get(row, either(row, "sample_sampler", "sampler")), "\"%.40s\" is not a sampler here; "
-                            "there are ddim, ddpm, euler, euler_a, dpmpp_2m and lcm", sampler);
+        return at_json_fail(at_json_get(row, either(row, "sample_sampler", "sampler")),
+                            "\"%.40s\" is not a sampler here; there are " AT_SAMPLER_WORDS, sampler);
     prompt->sampler = (enum at_sampler_kind)kind;
     if (ok && at_json_present(cfg)) {
         prompt->has_cfg = true;

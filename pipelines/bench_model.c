@@ -2,6 +2,7 @@
 #include "pipelines/bench_model.h"
 
 #include "core/base/alloc.h"
+#include "core/base/clock.h"
 #include "core/base/rng.h"
 #include "core/cpu/cpu.h"
 #include "core/optim/optimizer.h"
@@ -12,7 +13,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define RUNS 50 // timed, at most
 
@@ -36,13 +36,6 @@ struct task {
     double flops;
     size_t before; // device memory before it was opened
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int by_value(const void *a, const void *b)
 {
@@ -110,11 +103,11 @@ static bool measure(struct bench *b, const struct task *t)
     struct at_bench_task task = {0};
     if (!t->run(b, t->priv))
         return false;
-    double start = now(), last = start;
+    double start = at_clock(), last = start;
     for (b->runs = 0; b->runs < 3 || (b->runs < RUNS && last - start < b->p->seconds); b->runs++) {
         if (!t->run(b, t->priv))
             return false;
-        b->took[b->runs] = now() - last;
+        b->took[b->runs] = at_clock() - last;
         last += b->took[b->runs];
     }
     return finish(b, t, &task);
@@ -140,7 +133,7 @@ static bool bench_denoiser(struct bench *b, double *flops)
 static bool step_done(void *priv, double done)
 {
     struct bench *b = priv;
-    double end = now();
+    double end = at_clock();
     (void)done;
     if (b->runs >= 0 && b->runs < RUNS) // the first one has the text and the compiling in it
         b->took[b->runs] = end - b->last;

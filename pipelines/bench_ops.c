@@ -2,6 +2,7 @@
 #include "pipelines/bench_ops.h"
 
 #include "core/base/alloc.h"
+#include "core/base/clock.h"
 #include "core/base/rng.h"
 #include "core/base/suggest.h"
 #include "core/cpu/cpu.h"
@@ -9,7 +10,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define PERIOD 65536 // after so many elements, inputs repeat
 
@@ -23,13 +23,6 @@ struct trial {
     struct at_product_shape product;
     float *a, *b, *c;
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void describe(const struct at_op_case *c, char text[AT_BENCH_TEXT])
 {
@@ -133,21 +126,21 @@ static bool time_trial(struct trial *t, struct at_device *dev, double seconds, s
 {
     line->seconds = 1e30;
     line->sgemm = t->compared ? 1e30 : 0;
-    double start = now();
-    for (int round = 0; round < 4 || now() - start < seconds; round++) {
-        double begin = now();
+    double start = at_clock();
+    for (int round = 0; round < 4 || at_clock() - start < seconds; round++) {
+        double begin = at_clock();
         if (!at_exec_run(t->exec, 0))
             return false;
-        double middle = now();
+        double middle = at_clock();
         if (t->compared)
             at_ceilings_product(&t->product, at_cpu_threads(dev), t->a, t->b, t->c);
-        double end = now();
+        double end = at_clock();
         if (round && middle - begin < line->seconds)
             line->seconds = middle - begin;
         if (round && t->compared && end - middle < line->sgemm)
             line->sgemm = end - middle;
         if (round == 0)
-            start = now();
+            start = at_clock();
     }
     return true;
 }

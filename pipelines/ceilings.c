@@ -2,6 +2,7 @@
 #include "pipelines/ceilings.h"
 
 #include "core/base/alloc.h"
+#include "core/base/clock.h"
 #include "core/cpu/blas.h"
 #include "core/cpu/cpu.h"
 #include "core/vulkan/executor.h"
@@ -9,18 +10,10 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 #define SIDE INT64_C(1024)
 #define BYTES (INT64_C(64) << 20)
 #define ROUNDS 16
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void copy_all(char *to, const char *from, int threads)
 {
@@ -68,18 +61,18 @@ static bool measure_cpu(struct at_device *dev, struct at_ceilings *out)
     *out = (struct at_ceilings){0};
     memset(block, 1, (size_t)BYTES); // memory that was never written is one page of zeros
     for (int i = 0; i < ROUNDS; i++) {
-        double start = now();
+        double start = at_clock();
         copy_all(block + BYTES, block, threads);
-        out->copy = fmax(out->copy, 2.0 * (double)BYTES / (now() - start));
+        out->copy = fmax(out->copy, 2.0 * (double)BYTES / (at_clock() - start));
     }
     for (int i = 0; i < ROUNDS; i++) {
-        double start = now(), flops = add_all(dev, threads);
-        out->fma = fmax(out->fma, flops / (now() - start));
+        double start = at_clock(), flops = add_all(dev, threads);
+        out->fma = fmax(out->fma, flops / (at_clock() - start));
     }
     for (int i = 0; i < ROUNDS && at_blas_load(i ? NULL : dev->log); i++) {
-        double start = now();
+        double start = at_clock();
         at_ceilings_product(&cube, threads, x, y, z);
-        out->product = fmax(out->product, 2.0 * (double)(SIDE * SIDE * SIDE) / (now() - start));
+        out->product = fmax(out->product, 2.0 * (double)(SIDE * SIDE * SIDE) / (at_clock() - start));
     }
     at_free(block);
     return true;

@@ -2,26 +2,19 @@
 #include "pipelines/demo_run.h"
 
 #include "core/base/alloc.h"
+#include "core/base/clock.h"
 #include "core/io/file.h"
 #include "core/io/json.h"
 #include "datasets/pairs.h"
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 #define LORA_FILE "pytorch_lora_weights.safetensors"
 
 const char *const at_demo_names[AT_DEMO_MODELS] = {"base", "tuned", "control"};
 static const char *const draw_stages[AT_DEMO_MODELS] = {"drawing with the base model", "drawing with the tuned model",
                                                         "drawing with the control"};
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 char *at_demo_path(const struct at_demo_run *run, const char *name)
 {
@@ -129,7 +122,7 @@ static bool draw(struct at_model *m, struct at_demo_run *run, enum at_demo_model
 {
     struct at_demo_side *side = &run->sides[which];
     struct at_lora *lora = NULL;
-    double start = now();
+    double start = at_clock();
     run->stage = draw_stages[which];
     if (which != AT_DEMO_BASE) {
         char *path = at_demo_path(run, which == AT_DEMO_TUNED ? "run-pairs/" LORA_FILE : "run-control/" LORA_FILE);
@@ -143,7 +136,7 @@ static bool draw(struct at_model *m, struct at_demo_run *run, enum at_demo_model
     at_lora_destroy(&lora);
     ok = ok && at_drawings_retrieval(&side->drawings, run->prompts, run->truth, 1, &side->top1, run->log) &&
          at_drawings_retrieval(&side->drawings, run->prompts, run->truth, 5, &side->top5, run->log);
-    side->draw_seconds = now() - start;
+    side->draw_seconds = at_clock() - start;
     return ok;
 }
 
@@ -218,14 +211,14 @@ bool at_demo(struct at_device *dev, const struct at_demo_params *params, struct 
              struct at_log *log)
 {
     struct at_demo_run run = {.p = *params, .log = log, .result = result};
-    double start = now();
+    double start = at_clock();
     run.sides[AT_DEMO_BASE].held_out_accuracy = NAN;
     fill_defaults(&run.p);
     bool ok = prepare(&run) && at_demo_train(dev, &run, AT_DEMO_TUNED) && at_demo_train(dev, &run, AT_DEMO_CONTROL) &&
               draw_all(dev, &run) && compare(&run);
     if (ok) {
         conclude(&run);
-        run.seconds = now() - start;
+        run.seconds = at_clock() - start;
         ok = write_scores(&run) && at_demo_grids(&run) && at_demo_page(&run) && at_demo_json(&run);
     }
     finish(&run);

@@ -2,24 +2,17 @@
 #include "pipelines/demo_run.h"
 
 #include "core/base/alloc.h"
+#include "core/base/clock.h"
 #include "core/io/file.h"
 #include "core/io/json.h"
 #include "pipelines/train_methods.h"
 
 #include <math.h>
-#include <time.h>
 
 // All linear and convolution layers but the first, the last and the time embedding.
 static const char *const targets[] = {"to_q",         "to_k",        "to_v",  "to_out.0", "proj_in",       "proj_out",
                                       "ff.net.0.proj", "ff.net.2",   "conv1", "conv2",    "conv_shortcut", "time_emb_proj",
                                       "downsamplers.0.conv", "upsamplers.0.conv", NULL};
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static void progress(void *priv, int64_t step, int64_t steps, const char *line)
 {
@@ -80,7 +73,7 @@ bool at_demo_train(struct at_device *dev, struct at_demo_run *run, enum at_demo_
 {
     struct at_demo_side *side = &run->sides[which];
     bool coin = which == AT_DEMO_CONTROL;
-    double start = now();
+    double start = at_clock();
     run->stage = coin ? "training the control, labels by coin" : "training on the pairs";
     char *folder = at_demo_path(run, coin ? "run-control" : "run-pairs");
     bool ok = folder && at_path_remove(run->log, folder);
@@ -89,7 +82,7 @@ bool at_demo_train(struct at_device *dev, struct at_demo_run *run, enum at_demo_
         ok = at_train_dpo(dev, &p, run->log) && at_curves_read(run->log, folder, &side->curves) &&
              read_held_out(run, folder, side);
     }
-    side->train_seconds = now() - start;
+    side->train_seconds = at_clock() - start;
     at_free(folder);
     return ok;
 }

@@ -2,6 +2,7 @@
 #include "pipelines/train.h"
 
 #include "core/base/alloc.h"
+#include "core/base/clock.h"
 #include "core/io/file.h"
 #include "pipelines/checkpoint.h"
 
@@ -9,7 +10,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 struct loop {
     const struct at_train_method *method;
@@ -19,13 +19,6 @@ struct loop {
     FILE *metrics;
     double seconds; // of the last step
 };
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 // Drops lines of steps after `step`, which a stopped run wrote beyond its last checkpoint.
 static bool trim_metrics(const char *path, int64_t step, struct at_log *log)
@@ -92,7 +85,7 @@ static bool run_step(struct loop *l, int64_t step)
     const struct at_train_params *p = l->p;
     int batches = p->accumulate > 0 ? p->accumulate : 1;
     struct at_metrics m = {0};
-    double start = now(), norm = 0;
+    double start = at_clock(), norm = 0;
     for (int micro = 0; micro < batches; micro++)
         if (!l->method->batch(l->method->priv, step, micro, &m))
             return false;
@@ -104,7 +97,7 @@ static bool run_step(struct loop *l, int64_t step)
     double lr = p->lr * at_lr_factor(&schedule, step);
     if (!at_optimizer_step(l->optimizer, step + 1, lr, 1.0 / batches, &norm))
         return false;
-    l->seconds = now() - start;
+    l->seconds = at_clock() - start;
     at_metrics_add(&m, "grad_norm", norm);
     at_metrics_add(&m, "lr", lr);
     at_metrics_add(&m, "seconds", l->seconds);

@@ -167,8 +167,8 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
     if (ok) {
         static const char *const names[] = {"text", "unet"};
         struct at_params *sets[] = {j.m->text_params, j.m->unet_params};
-        struct at_train_method method = {.priv = &j, .name = "base", .rate = "pictures_per_second", .sets = sets, .set_names = names, .set_count = 2,
-                                         .batch = run_batch, .save = save};
+        struct at_train_method method = {.priv = &j, .name = "base", .rate = "pictures_per_second", .sets = sets,
+                                         .set_names = names, .set_count = 2, .batch = run_batch, .save = save};
         ok = at_train(&method, &j.p->train, log);
     }
     at_spread_destroy(&j.spread);

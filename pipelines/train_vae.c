@@ -157,8 +157,9 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
     bool ok = open_job(&j, dev);
     if (ok) {
         static const char *const names[] = {"vae"};
-        struct at_train_method method = {.priv = &j, .name = "vae", .rate = "pictures_per_second", .sets = &j.m->vae_params, .set_names = names,
-                                         .set_count = 1, .batch = run_batch, .save = save};
+        struct at_train_method method = {.priv = &j, .name = "vae", .rate = "pictures_per_second",
+                                         .sets = &j.m->vae_params, .set_names = names, .set_count = 1,
+                                         .batch = run_batch, .save = save};
         ok = at_train(&method, &j.p->train, log);
     }
     at_spread_destroy(&j.spread);

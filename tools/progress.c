@@ -1,30 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/progress.h"
 
+#include "core/base/clock.h"
 #include "tools/cli.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #define REDRAW_SECONDS 0.1
 #define PLAIN_SECONDS 5.0
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void at_progress_begin(struct at_progress *p, const char *what, const char *unit, bool quiet)
 {
     at_signals_watch();
     *p = (struct at_progress){.what = what, .unit = unit, .active = !quiet, .terminal = isatty(STDERR_FILENO) == 1};
-    p->began = p->shown = now();
+    p->began = p->shown = at_clock();
 }
 
 static void duration(char *text, size_t bytes, double seconds)
@@ -89,7 +82,7 @@ void at_progress_update(struct at_progress *p, double done, double total, const 
 {
     if (!p->active)
         return;
-    double time = now(), wait = p->terminal ? REDRAW_SECONDS : PLAIN_SECONDS;
+    double time = at_clock(), wait = p->terminal ? REDRAW_SECONDS : PLAIN_SECONDS;
     bool first = !p->started;
     if (first) {
         p->started = true;
@@ -116,7 +109,7 @@ void at_progress_hide(struct at_progress *p)
 void at_progress_end(struct at_progress *p)
 {
     if (p->active && p->waiting[0] && !p->terminal)
-        show(p, now());
+        show(p, at_clock());
     at_progress_hide(p);
     p->active = false;
 }

@@ -2,13 +2,13 @@
 #include "core/cpu/cpu.h"
 
 #include "core/base/alloc.h"
+#include "core/base/clock.h"
 #include "core/cpu/kernel.h"
 
 #include <omp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -165,11 +165,10 @@ static struct at_run *compile(struct at_device *dev, const struct at_plan *plan,
     return run;
 }
 
-static void report_step(const struct cpu *cpu, const struct at_node *node, struct timespec *last)
+static void report_step(const struct cpu *cpu, const struct at_node *node, double *last)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    cpu->report(cpu->report_priv, node, (double)(now.tv_sec - last->tv_sec) + (double)(now.tv_nsec - last->tv_nsec) * 1e-9);
+    double now = at_clock();
+    cpu->report(cpu->report_priv, node, now - *last);
     *last = now;
 }
 
@@ -177,8 +176,7 @@ static bool run_phase(struct at_device *dev, struct at_run *run, int phase)
 {
     const struct cpu *cpu = cpu_of(dev);
     int begin = phase ? run->end[phase - 1] : 0, end = run->end[phase];
-    struct timespec last;
-    clock_gettime(CLOCK_MONOTONIC, &last);
+    double last = at_clock();
 #pragma omp parallel num_threads(cpu->threads)
     {
 #if AT_X86

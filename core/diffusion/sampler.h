@@ -48,8 +48,9 @@ void at_sampler_destroy(struct at_sampler **sampler);
 void at_sampler_apply(const struct at_sampler_step *step, float *x, const float *y, float *x0, const float *z,
                       size_t count);
 
-// "ddim", "euler_a", ...; the names of --sampler, NULL at the end.
+// "config", "ddim", "euler_a", ... by kind; NULL at the end. The same in words, for messages.
 extern const char *const at_sampler_names[];
+#define AT_SAMPLER_WORDS "ddim, ddpm, euler, euler_a, dpmpp_2m and lcm"
 // The sampler of that name, or of kohya's and k-diffusion's names for it ("k_euler", "dpmsolver++"); -1: none.
 int at_sampler_find(const char *name);
 // As in A1111's metadata: "DDIM", "Euler a", "DPM++ 2M" ...

@@ -85,7 +85,7 @@ bool at_fill_lcm(const struct at_schedule *s, const struct at_sampler_params *p,
         double to = at_schedule_alpha(s, next), scaled = t * s->config.timestep_scaling;
         bool last = i == n - 1;
         ok = set_x0(s, t, step, log);
-        double skip = data * data / (scaled * scaled + data * data), take = scaled / sqrt(scaled * scaled + data * data);
+        double sum = scaled * scaled + data * data, skip = data * data / sum, take = scaled / sqrt(sum);
         step->next_x = (last ? 1 : sqrt(to)) * skip;
         step->next_x0 = (last ? 1 : sqrt(to)) * take;
         step->noise = last ? 0 : sqrt(1 - to);

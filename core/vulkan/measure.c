@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/vulkan/measure.h"
 
+#include "core/base/clock.h"
 #include "core/vulkan/command.h"
 #include "core/vulkan/memory.h"
 #include "core/vulkan/timer.h"
-
-#include <time.h>
 
 struct copy_push {
     uint64_t src, dst;
@@ -21,13 +20,6 @@ struct fma_push {
 _Static_assert(sizeof(struct copy_push) == 24, "as in copy.comp");
 _Static_assert(sizeof(struct fma_push) == 24, "as in fma_peak.comp");
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 // Seconds of one run of a dispatch, by the device's clock where it has one.
 static bool time_once(struct at_vk_device *dev, const struct at_vk_dispatch_params *dispatch, double *seconds)
 {
@@ -37,9 +29,9 @@ static bool time_once(struct at_vk_device *dev, const struct at_vk_dispatch_para
     struct at_vk_commands *commands = at_vk_commands_begin(dev, NULL);
     bool ok = commands && (!timer || at_vk_timestamp(commands, timer, 0)) && at_vk_dispatch(commands, dispatch) &&
               (!timer || at_vk_timestamp(commands, timer, 1)) && at_vk_commands_end(commands);
-    double start = now();
+    double start = at_clock();
     ok = ok && at_vk_run(commands);
-    *seconds = now() - start;
+    *seconds = at_clock() - start;
     ok = ok && (!timer || at_vk_timer_read(timer, 0, 1, seconds));
     at_vk_commands_destroy(&commands);
     at_vk_timer_destroy(&timer);
