@@ -160,7 +160,8 @@ struct at_node *at_build_conv(struct at_builder *b, const char *name, struct at_
     if (p->pad_end_only)
         conv = (struct at_conv_params){.stride = p->stride, .bottom = 1, .right = 1};
     struct at_node *y = at_conv2d(b->g, x, weight, &conv);
-    return adapt(b, name, x, add_bias(b, name, y, p->out, init), w, &conv);
+    y = p->no_bias ? y : add_bias(b, name, y, p->out, init);
+    return adapt(b, name, x, y, w, &conv);
 }
 
 struct at_node *at_build_group_norm(struct at_builder *b, const char *name, struct at_node *x, int groups, float eps,
