@@ -18,6 +18,7 @@ expect 2 'unexpected argument "kite"' sample -p red kite
 expect 2 '"gpu" is none of' sample -m x -p a --device gpu
 expect 2 'needs --out' train dpo -d pairs.jsonl
 expect 2 'needs --data' train dpo -m x -o run
+expect 2 'leave one or the other out' train dpo -o run --full --rank 4
 expect 2 '"lots" is not a size' train dpo -o run --memory-limit lots
 expect 2 'did you mean attune plan train?' plan trai
 expect 2 'unknown command "grid"' plan grid
