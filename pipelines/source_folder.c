@@ -48,10 +48,10 @@ static bool fail_index(struct at_log *log, const char *path)
         if (ends(names[i], ".safetensors"))
             one = names[i];
     if (one)
-        at_fail(log, AT_ERROR_INPUT, "%s: is no model folder, as it has no model_index.json; if %s/%s is a whole "
-                "checkpoint, give that file", path, path, one);
+        at_fail(log, AT_ERROR_INPUT, "%s/model_index.json: there is no such file, so that is no model folder; if "
+                "%s/%s is a whole checkpoint, give that file", path, path, one);
     else
-        at_fail(log, AT_ERROR_INPUT, "%s: is no model folder, as it has no model_index.json", path);
+        at_fail(log, AT_ERROR_INPUT, "%s/model_index.json: there is no such file, so that is no model folder", path);
     at_names_free(&names, count);
     return false;
 }
