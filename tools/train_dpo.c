@@ -31,7 +31,7 @@ static void add_options(struct at_options *o, struct dpo *d)
         {"label-smoothing", 0, AT_OPTION_REAL, &p->objective.label_smoothing, "X", "share of labels taken to be wrong",
          .min = 0, .max = 0.499},
         {"full", 0, AT_OPTION_FLAG, &p->full, NULL, "train all weights of the denoiser instead of an adapter"},
-        {"rank", 0, AT_OPTION_INT, &p->lora.rank, "N", "of the adapter", .min = 1, .max = 1024},
+        {"rank", 0, AT_OPTION_INT, &p->lora.rank, "N", "of the adapter", .zero = "8", .min = 0, .max = 1024},
         {"alpha", 0, AT_OPTION_FLOAT, &p->lora.alpha, "X", "of the adapter: it acts times alpha / rank",
          .zero = "the rank", .min = 0, .max = 1e6},
         {"target", 0, AT_OPTION_LIST, &d->targets, "NAME", "a layer that gets an adapter, by name or end of name",
@@ -68,6 +68,9 @@ static bool complete(void *priv, struct at_log *log)
     struct dpo *d = priv;
     struct at_train_dpo_params *p = &d->params;
     p->model = at_model_word(p->model);
+    if (p->full && (p->lora.rank || p->lora.alpha != 0 || d->targets.count))
+        return at_fail(log, AT_ERROR_USAGE, "--full trains all weights and makes no adapter, to which --rank, --alpha "
+                       "and --target belong; leave one or the other out");
     if (p->train.lr == 0)
         p->train.lr = p->full ? LR_FULL : LR_LORA;
     if (!p->pairs && p->model)
@@ -111,7 +114,6 @@ static bool run(struct at_cli *cli, int argc, char **argv)
                    "  attune grid -m embedded -m embedded+runs/warm -m embedded+runs/coin -p \"red apple\" -o grid\n",
     };
     struct dpo d = {.params = {
-        .lora = {.rank = 8},
         .objective = {.method = AT_OBJECTIVE_DPO, .beta = 2000},
         .train = {
             .steps = 100,
