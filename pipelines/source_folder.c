@@ -165,6 +165,10 @@ struct at_safetensors *at_folder_weights(const struct at_model_source *s, const 
 
 struct at_clip_tokenizer *at_folder_tokenizer(const struct at_model_source *s, const char *component)
 {
+    const char *given = s->options.tokenizer;
+    if (given)
+        return at_dir_exists(given) ? at_clip_tokenizer_load(given, s->log)
+                                    : at_clip_tokenizer_load_clip(given, "<|endoftext|>", s->log);
     char *dir = folder_of(s, component);
     struct at_clip_tokenizer *tokenizer = dir ? at_clip_tokenizer_load(dir, s->log) : NULL;
     at_free(dir);
