@@ -12,6 +12,7 @@
 
 struct dpo {
     struct at_train_dpo_params params;
+    struct at_source_options reading;
     struct at_texts targets;
     char *shipped; // pairs beside the embedded model
 };
@@ -23,7 +24,8 @@ static void add_options(struct at_options *o, struct dpo *d)
         {"data", 'd', AT_OPTION_TEXT, &p->pairs, "PAIRS",
          "preference pairs: a JSONL file, or a folder with pairs.jsonl or with w/ and l/",
          .zero = "those of the embedded model"},
-        {"model", 'm', AT_OPTION_TEXT, &p->model, "DIR", "model folder in the layout of diffusers",
+        {"model", 'm', AT_OPTION_TEXT, &p->model, "MODEL",
+         "model folder in the layout of diffusers, or a checkpoint in one .safetensors file",
          .zero = "the embedded model"},
         {"beta", 0, AT_OPTION_REAL, &p->objective.beta, "X",
          "pull to the reference, with the factor 1/2 inside (half of it in tools that leave the 1/2 out)", .min = 1e-6,
@@ -31,7 +33,7 @@ static void add_options(struct at_options *o, struct dpo *d)
         {"label-smoothing", 0, AT_OPTION_REAL, &p->objective.label_smoothing, "X", "share of labels taken to be wrong",
          .min = 0, .max = 0.499},
         {"full", 0, AT_OPTION_FLAG, &p->full, NULL, "train all weights of the denoiser instead of an adapter"},
-        {"rank", 0, AT_OPTION_INT, &p->lora.rank, "N", "of the adapter", .min = 1, .max = 1024},
+        {"rank", 0, AT_OPTION_INT, &p->lora.rank, "N", "of the adapter", .zero = "8", .min = 0, .max = 1024},
         {"alpha", 0, AT_OPTION_FLOAT, &p->lora.alpha, "X", "of the adapter: it acts times alpha / rank",
          .zero = "the rank", .min = 0, .max = 1e6},
         {"target", 0, AT_OPTION_LIST, &d->targets, "NAME", "a layer that gets an adapter, by name or end of name",
@@ -51,6 +53,7 @@ static void add_options(struct at_options *o, struct dpo *d)
         {0},
     };
     at_options_add(o, rows);
+    at_reading_options(o, &d->reading);
 }
 
 // The pairs that come with the embedded model; NULL (logged) if they are not there.
@@ -68,6 +71,10 @@ static bool complete(void *priv, struct at_log *log)
     struct dpo *d = priv;
     struct at_train_dpo_params *p = &d->params;
     p->model = at_model_word(p->model);
+    p->reading = &d->reading;
+    if (p->full && (p->lora.rank || p->lora.alpha != 0 || d->targets.count))
+        return at_fail(log, AT_ERROR_USAGE, "--full trains all weights and makes no adapter, to which --rank, --alpha "
+                       "and --target belong; leave one or the other out");
     if (p->train.lr == 0)
         p->train.lr = p->full ? LR_FULL : LR_LORA;
     if (!p->pairs && p->model)
@@ -111,7 +118,6 @@ static bool run(struct at_cli *cli, int argc, char **argv)
                    "  attune grid -m embedded -m embedded+runs/warm -m embedded+runs/coin -p \"red apple\" -o grid\n",
     };
     struct dpo d = {.params = {
-        .lora = {.rank = 8},
         .objective = {.method = AT_OBJECTIVE_DPO, .beta = 2000},
         .train = {
             .steps = 100,

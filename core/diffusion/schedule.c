@@ -96,26 +96,32 @@ static void rescale_zero_snr(float *alphas, int n)
     }
 }
 
+static const char *name_of(const struct at_schedule_config *c)
+{
+    return c->name ? c->name : "scheduler";
+}
+
 static bool config_is_valid(const struct at_schedule_config *c, struct at_log *log)
 {
+    const char *name = name_of(c);
     if (c->train_steps < 1 || c->train_steps > MAX_TRAIN_STEPS)
-        return at_fail(log, AT_ERROR_INPUT, "scheduler: num_train_timesteps is %d; it must be 1 to %d", c->train_steps,
+        return at_fail(log, AT_ERROR_INPUT, "%s: num_train_timesteps is %d; it must be 1 to %d", name, c->train_steps,
                        MAX_TRAIN_STEPS);
     if (!c->trained_betas && c->beta_schedule != AT_BETA_SQUAREDCOS &&
         !(c->beta_start > 0 && c->beta_start <= c->beta_end && c->beta_end < 1))
-        return at_fail(log, AT_ERROR_INPUT, "scheduler: beta_start %g and beta_end %g; 0 < start <= end < 1 is needed",
+        return at_fail(log, AT_ERROR_INPUT, "%s: beta_start %g and beta_end %g; 0 < start <= end < 1 is needed", name,
                        c->beta_start, c->beta_end);
     for (int i = 0; c->trained_betas && i < c->train_steps; i++)
         if (!(c->trained_betas[i] >= 0 && c->trained_betas[i] <= 1))
-            return at_fail(log, AT_ERROR_INPUT, "scheduler: trained_betas[%d] is %g; it must be 0 to 1", i,
+            return at_fail(log, AT_ERROR_INPUT, "%s: trained_betas[%d] is %g; it must be 0 to 1", name, i,
                            (double)c->trained_betas[i]);
     if (c->steps_offset < 0 || c->steps_offset >= c->train_steps)
-        return at_fail(log, AT_ERROR_INPUT, "scheduler: steps_offset is %d; it must be 0 to %d", c->steps_offset,
+        return at_fail(log, AT_ERROR_INPUT, "%s: steps_offset is %d; it must be 0 to %d", name, c->steps_offset,
                        c->train_steps - 1);
     if (c->clip_sample && !(c->clip_range > 0 && isfinite(c->clip_range)))
-        return at_fail(log, AT_ERROR_INPUT, "scheduler: clip_sample_range is %g; it must be positive", c->clip_range);
+        return at_fail(log, AT_ERROR_INPUT, "%s: clip_sample_range is %g; it must be positive", name, c->clip_range);
     if (c->zero_snr && c->train_steps < 2)
-        return at_fail(log, AT_ERROR_INPUT, "scheduler: rescale_betas_zero_snr needs at least 2 training timesteps");
+        return at_fail(log, AT_ERROR_INPUT, "%s: rescale_betas_zero_snr needs at least 2 training timesteps", name);
     return true;
 }
 
@@ -132,6 +138,7 @@ struct at_schedule *at_schedule_create(const struct at_schedule_config *config, 
     }
     s->config = *config;
     s->config.trained_betas = NULL;
+    s->config.name = NULL;
     for (int i = 0; i < config->train_steps; i++)
         s->alphas[i] = 1 - beta_at(config, i);
     if (config->zero_snr)
@@ -140,8 +147,8 @@ struct at_schedule *at_schedule_create(const struct at_schedule_config *config, 
     s->final_alpha = config->set_alpha_to_one ? 1 : s->alphas[0];
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(s->alphas[i])) {
-            at_fail(log, AT_ERROR_INPUT, "scheduler: the noise level of timestep %zu is not a number; check the betas",
-                    i);
+            at_fail(log, AT_ERROR_INPUT, "%s: the noise level of timestep %zu is not a number; check the betas",
+                    name_of(config), i);
             at_schedule_destroy(&s);
             return NULL;
         }

@@ -43,6 +43,7 @@ enum at_spacing { AT_SPACING_LEADING, AT_SPACING_TRAILING, AT_SPACING_LINSPACE }
 
 // The fields of scheduler_config.json that matter here. Start from at_schedule_defaults.
 struct at_schedule_config {
+    const char *name; // in messages; NULL: "scheduler"
     int train_steps; // num_train_timesteps
     double beta_start, beta_end;
     enum at_beta_schedule beta_schedule;
@@ -65,7 +66,7 @@ struct at_schedule_config {
 
 // Read freely, do not write.
 struct at_schedule {
-    struct at_schedule_config config; // trained_betas is NULL here
+    struct at_schedule_config config; // trained_betas and name are NULL here
     float *alphas;                    // a_t, train_steps values
     float final_alpha;                // a before timestep 0
 };

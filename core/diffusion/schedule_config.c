@@ -131,10 +131,11 @@ static bool read_config(struct at_json root, struct at_schedule_config *c, float
 }
 
 // Frees the document.
-static struct at_schedule *from_document(struct at_json_doc *doc, struct at_log *log)
+static struct at_schedule *from_document(struct at_json_doc *doc, const char *name, struct at_log *log)
 {
     struct at_schedule_config config =
         at_schedule_defaults_of(doc ? sampler_of(at_json_root(doc)) : AT_SAMPLER_DDIM);
+    config.name = name;
     struct at_schedule *schedule = NULL;
     float *betas = NULL;
     if (doc && read_config(at_json_root(doc), &config, &betas, log))
@@ -146,10 +147,10 @@ static struct at_schedule *from_document(struct at_json_doc *doc, struct at_log 
 
 struct at_schedule *at_schedule_parse(const char *text, size_t bytes, const char *name, struct at_log *log)
 {
-    return from_document(at_json_parse(log, name, text, bytes, NULL), log);
+    return from_document(at_json_parse(log, name, text, bytes, NULL), name, log);
 }
 
 struct at_schedule *at_schedule_load(const char *path, struct at_log *log)
 {
-    return from_document(at_json_load(log, path), log);
+    return from_document(at_json_load(log, path), path, log);
 }

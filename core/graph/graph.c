@@ -3,16 +3,19 @@
 
 #include "core/base/alloc.h"
 #include "core/base/arena.h"
+#include "core/graph/device.h"
 #include "core/ops/op.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 struct at_graph {
     struct at_log *log;
     struct at_arena *arena;
     struct at_node **nodes;
     size_t count, capacity;
+    const char *scope;
     int phase, segment, segments;
     bool failed;
 };
@@ -86,9 +89,17 @@ static struct at_node *append(struct at_graph *g)
         at_fail_memory(g->log, sizeof(*n));
         return NULL;
     }
-    *n = (struct at_node){.id = (int)g->count, .phase = g->phase, .update = -1, .segment = g->segment};
+    *n = (struct at_node){
+        .id = (int)g->count, .scope = g->scope, .phase = g->phase, .update = -1, .segment = g->segment};
     g->nodes[g->count++] = n;
     return n;
+}
+
+void at_graph_scope(struct at_graph *g, const char *scope)
+{
+    if (scope && scope[0] && g->scope && strcmp(scope, g->scope) == 0)
+        return;
+    g->scope = scope && scope[0] ? at_arena_strf(g->arena, "%s", scope) : NULL;
 }
 
 static struct at_node *leaf(struct at_graph *g, const char *name, struct at_shape shape, enum at_dtype dtype)
@@ -115,7 +126,12 @@ struct at_node *at_graph_input(struct at_graph *g, const char *name, struct at_s
 struct at_node *at_graph_leaf(struct at_graph *g, const char *name, struct at_shape shape, struct at_store *store,
                               struct at_store *grad, int64_t offset)
 {
-    struct at_node *n = leaf(g, name, shape, AT_F32);
+    enum at_dtype dtype = store ? store->dtype : AT_F32;
+    if (grad && at_dtype_half(dtype))
+        return at_graph_fail(g, "%s: a weight of %s cannot be trained, only one of f32", name, at_dtype_name(dtype));
+    if (at_dtype_half(dtype) && offset % 2)
+        return at_graph_fail(g, "%s: halves must begin at an even element", name);
+    struct at_node *n = leaf(g, name, shape, dtype);
     if (n) {
         n->store = store;
         n->grad = grad;
@@ -143,6 +159,11 @@ struct at_node *at_graph_append(struct at_graph *g, const struct at_op *op, stru
     for (int i = 0; i < op->required; i++)
         if (!n->in[i])
             return at_graph_fail(g, "%s: input %d is missing", op->name, i);
+    for (int i = 0; i < count; i++)
+        if (n->in[i] && at_dtype_half(n->in[i]->dtype) && !(op->half >> i & 1))
+            return at_graph_fail(g, "%s: input %d%s%s is of %s, but must be of f32", op->name, i,
+                                 n->in[i]->name ? ", " : "", n->in[i]->name ? n->in[i]->name : "",
+                                 at_dtype_name(n->in[i]->dtype));
     char why[256] = "";
     if (op->infer(n, why, sizeof(why)))
         return n;

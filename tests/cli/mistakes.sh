@@ -10,12 +10,15 @@ expect 2 'did you mean attune train dpo?' train dpp
 expect 2 'did you mean --steps?' sample --step 3
 expect 2 '"3x" is not a whole number' sample --steps 3x -p a
 expect 2 'did you mean euler_a?' sample --sampler euler_b -p a
+expect 2 'did you mean torch?' sample --rng torhc -p a
+expect 2 'cfg-rescale' sample --cfg-rescale 1.5 -p a
 expect 2 '--steps: 0 is out of range' sample --steps 0 -p a
 expect 2 'needs a prompt' sample -m x
 expect 2 'unexpected argument "kite"' sample -p red kite
 expect 2 '"gpu" is none of' sample -m x -p a --device gpu
 expect 2 'needs --out' train dpo -d pairs.jsonl
 expect 2 'needs --data' train dpo -m x -o run
+expect 2 'leave one or the other out' train dpo -o run --full --rank 4
 expect 2 '"lots" is not a size' train dpo -o run --memory-limit lots
 expect 2 'did you mean attune plan train?' plan trai
 expect 2 'unknown command "grid"' plan grid

@@ -245,7 +245,7 @@ static void bad_files_are_refused_by_field(void)
         {"{\"num_train_timesteps\":0}", "\"num_train_timesteps\": expected"},
         {"{\"num_train_timesteps\":1e300}", "\"num_train_timesteps\": expected an integer"},
         {"{\"num_train_timesteps\":2.5}", "\"num_train_timesteps\": expected an integer"},
-        {"{\"beta_start\":-1}", "beta_start -1"},
+        {"{\"beta_start\":-1}", "scheduler_config.json: beta_start -1"},
         {"{\"steps_offset\":1000}", "steps_offset is 1000"},
         {"{\"trained_betas\":[0.1]}", "\"trained_betas\": has 1"},
         {"{\"num_train_timesteps\":2,\"trained_betas\":[0.1,\"x\"]}", "\"trained_betas[1]\": expected a number"},
