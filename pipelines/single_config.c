@@ -126,7 +126,7 @@ static void unet(struct making *m, int pixels, struct at_json root)
     read_levels(m, &l);
     int context = read_cross(m, &linear);
     at_json_put_str(root, "_class_name", "UNet2DConditionModel");
-    at_json_put_int(root, "sample_size", pixels / 8);
+    at_json_put_int(root, "sample_size", pixels / m->p->factor);
     at_json_put_int(root, "in_channels", size_of(m, 1, "conv_in.weight", 0, 0));
     at_json_put_int(root, "out_channels", size_of(m, 0, "conv_out.weight", 0, 0));
     put_ints(root, "block_out_channels", l.channels, l.count);

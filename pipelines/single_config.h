@@ -13,6 +13,7 @@ struct at_single_config_params {
     const struct at_safetensors *weights; // of the component, under diffusers' names
     bool v;         // SD 2.x predicts v, which goes with its larger pictures
     int projection; // of SDXL's second text encoder, for its denoiser
+    int factor;     // by which the autoencoder is finer than its latents
 };
 // NULL with the reason in the log: a weight is missing from which a width is told.
 struct at_json_doc *at_single_config(struct at_log *log, const struct at_single_config_params *params);

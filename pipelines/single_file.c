@@ -110,10 +110,10 @@ static bool divide(struct at_single *s, struct at_safetensors *file, bool allowe
 }
 
 // What is assumed that the file does not say.
-static void tell(const struct at_single *s, const struct at_source_options *options)
+static void tell(const struct at_single *s)
 {
     const struct at_single_prediction *p = &s->prediction;
-    if (options->prediction || !p->reason)
+    if (!p->reason)
         return;
     at_info(s->log, "%s: %s, predicts %s by %s; --prediction %s if pictures are noise", s->path,
             at_family_name(s->family), strcmp(p->type, "epsilon") == 0 ? "noise (epsilon)" : "v", p->reason,
@@ -135,8 +135,10 @@ static struct at_single *create(struct at_log *log, const char *path, struct at_
              divide(s, file, options->allow_unexpected) && at_single_prediction_find(file, s->family, &s->prediction) &&
              (s->index = at_single_index(log, path, s->family));
     }
-    if (ok)
-        tell(s, options);
+    if (ok && options->prediction)
+        s->prediction.type = at_prediction_names[options->prediction - 1];
+    else if (ok)
+        tell(s);
     else
         at_single_destroy(&s);
     at_safetensors_destroy(&file);
@@ -182,6 +184,19 @@ static int find_part(const struct at_single *s, const char *component)
     return -1;
 }
 
+// How much larger pictures are than their latents.
+static int vae_factor(const struct at_single *s)
+{
+    char name[80];
+    int level = 0;
+    for (; level < 8; level++) {
+        snprintf(name, sizeof(name), "encoder.down_blocks.%d.downsamplers.0.conv.weight", level);
+        if (!at_safetensors_find(s->parts[AT_SINGLE_VAE], name))
+            break;
+    }
+    return 1 << level;
+}
+
 struct at_json_doc *at_single_component_config(const struct at_single *s, const char *component)
 {
     int part = find_part(s, component);
@@ -192,7 +207,7 @@ struct at_json_doc *at_single_component_config(const struct at_single *s, const 
     char *name = at_strf("%s (%s)", s->path, component);
     struct at_single_config_params p = {
         .name = name, .family = s->family, .part = (enum at_single_part)part, .weights = s->parts[part],
-        .v = strcmp(s->prediction.type, "v_prediction") == 0,
+        .factor = vae_factor(s), .v = strcmp(s->prediction.type, "v_prediction") == 0,
         .projection = projection && projection->rank == 2 && projection->shape[0] < (1 << 24)
                           ? (int)projection->shape[0] : 0};
     struct at_json_doc *doc = name ? at_single_config(s->log, &p) : NULL;
@@ -212,15 +227,21 @@ struct at_safetensors *at_single_component_weights(const struct at_single *s, co
     return view;
 }
 
-struct at_schedule *at_single_noise_schedule(const struct at_single *s)
+struct at_json_doc *at_single_schedule_config(const struct at_single *s)
 {
     char *name = at_strf("%s (scheduler)", s->path);
     struct at_json_doc *doc = name ? at_single_schedule(s->log, name, s->family, &s->prediction) : NULL;
+    at_free(name);
+    return doc;
+}
+
+struct at_schedule *at_single_noise_schedule(const struct at_single *s)
+{
+    struct at_json_doc *doc = at_single_schedule_config(s);
     char *text = doc ? at_json_text(doc, false) : NULL;
-    struct at_schedule *schedule = text ? at_schedule_parse(text, strlen(text), name, s->log) : NULL;
+    struct at_schedule *schedule = text ? at_schedule_parse(text, strlen(text), s->path, s->log) : NULL;
     at_free(text);
     at_json_destroy(&doc);
-    at_free(name);
     return schedule;
 }
 

@@ -20,6 +20,7 @@ void at_single_destroy(struct at_single **single);
 struct at_json at_single_index_root(const struct at_single *single);
 struct at_json_doc *at_single_component_config(const struct at_single *single, const char *component);
 struct at_safetensors *at_single_component_weights(const struct at_single *single, const char *component);
+struct at_json_doc *at_single_schedule_config(const struct at_single *single);
 struct at_schedule *at_single_noise_schedule(const struct at_single *single);
 // A tokenizer is not in the file: --tokenizer, a folder `tokenizer` beside it, $ATTUNE_TOKENIZER.
 struct at_clip_tokenizer *at_single_tokenizer(const struct at_single *single, const char *component);

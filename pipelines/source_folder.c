@@ -163,6 +163,15 @@ struct at_safetensors *at_folder_weights(const struct at_model_source *s, const 
     return all ? tidy(s, component, all) : NULL;
 }
 
+bool at_folder_has_weights(const struct at_model_source *s, const char *component)
+{
+    const char *base = base_of(component), *variant = s->options.variant;
+    char *dir = at_path_join(s->path, component);
+    bool has = dir && (at_weights_exist(dir, base, "") || at_weights_exist(dir, base, variant ? variant : "fp16"));
+    at_free(dir);
+    return has;
+}
+
 struct at_clip_tokenizer *at_folder_tokenizer(const struct at_model_source *s, const char *component)
 {
     const char *given = s->options.tokenizer;

@@ -41,6 +41,9 @@ struct at_clip_tokenizer *at_clip_tokenizer_create_from_memory(const struct at_c
 // merges.txt or OpenAI's bpe_simple_vocab_16e6.txt(.gz) alone, or tokenizer.json. The special tokens are CLIP's whatever
 // else is there, and `pad` the padding: "<|endoftext|>", or "!" for OpenCLIP's.
 struct at_clip_tokenizer *at_clip_tokenizer_load_clip(const char *path, const char *pad, struct at_log *log);
+// Writes vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json into the folder, made if need be: what
+// at_clip_tokenizer_load reads back as the same tokenizer.
+AT_NODISCARD bool at_clip_tokenizer_save(const struct at_clip_tokenizer *tokenizer, const char *dir);
 void at_clip_tokenizer_destroy(struct at_clip_tokenizer **tokenizer);
 
 // Longest text that is taken, in bytes.
