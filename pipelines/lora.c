@@ -4,6 +4,7 @@
 #include "core/base/alloc.h"
 #include "core/io/json.h"
 #include "core/io/safetensors.h"
+#include "pipelines/condition.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -53,12 +54,10 @@ static bool declare(struct at_model *m, struct at_lora *l)
         return false;
     int side = 1 << (m->unet.blocks - 1);
     struct at_builder b = {.g = g, .params = m->unet_params, .adapters = &l->adapter, .adapter_count = 1};
-    struct at_unet_inputs in = {
-        .x = at_graph_input(g, "x", AT_SHAPE(1, side, side, m->unet.in_channels), AT_F32),
-        .t = at_graph_input(g, "t", AT_SHAPE(1), AT_F32),
-        .context = at_graph_input(g, "text", AT_SHAPE(1, 1, m->unet.context[0]), AT_F32),
-    };
-    at_unet(&b, &m->unet, &in);
+    struct at_node *x = at_graph_input(g, "x", AT_SHAPE(1, side, side, m->unet.in_channels), AT_F32);
+    struct at_node *t = at_graph_input(g, "t", AT_SHAPE(1), AT_F32);
+    struct at_node *rows = at_graph_input(g, "rows", AT_SHAPE(1, (int64_t)at_condition_floats(&m->unet, 1)), AT_F32);
+    at_condition_unet(&b, &m->unet, x, t, rows);
     bool ok = at_graph_ok(g);
     at_graph_destroy(&g);
     return ok;

@@ -9,7 +9,7 @@
 
 // One image to make.
 struct at_sample_item {
-    const char *prompt, *negative; // negative NULL: ""
+    const char *prompt, *negative; // negative NULL: none, see at_text_embed
     uint64_t seed;
 };
 
@@ -17,11 +17,15 @@ struct at_sample_params {
     const struct at_sample_item *items;
     int count;
     int steps;         // 0: 25
-    double cfg;        // guidance scale; 1: none. y = y(negative) + cfg (y(prompt) - y(negative))
+    double cfg;        // guidance scale; 1: none. y = y(negative) + cfg (y(prompt) - y(negative)); latent consistency
+                       // models read it as an input, and no negative prompt
+    int clip_skip;     // layers left out of the text encoders for prompts; negative prompts keep them, as in diffusers
     enum at_sampler_kind sampler; // 0: the one of the model's schedule
     bool karras;       // noise levels of Karras et al.: Euler and DPM-Solver++
     double eta;        // of DDIM; 0: deterministic
     int width, height; // in pixels; 0: the model's own size
+    // What SDXL is told: the size the picture had (0: that of this one) and where it was cut.
+    int original_width, original_height, crop_left, crop_top;
     int batch;         // images at once; 0: chosen. Another batch rounds sums otherwise: 1e-5 of a picture, not bit-equal
     size_t memory_limit; // bytes of the device, weights included, that `batch` is lowered to fit; 0: what the device has
     const float *init; // the initial noise (count,h,w,C), not scaled; NULL: from the seeds
