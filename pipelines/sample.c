@@ -176,7 +176,8 @@ static bool run_batch(struct batch *b, int first, float *out, float *latents)
     for (int i = 0; i < count; i++)
         if (!to_unit(to + (size_t)i * pixels, pixels))
             return at_fail(b->m->log, AT_ERROR_FAILED, "the picture of \"%.60s\", seed %llu, is not finite: the "
-                           "weights or an adapter are out of range; try a smaller --cfg or strength, or another model",
+                           "weights or an adapter are out of range; try a smaller --cfg or strength, or another model; "
+                           "--guard names the layer",
                            b->p->items[first + i].prompt, (unsigned long long)b->p->items[first + i].seed);
     return true;
 }
