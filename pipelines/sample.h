@@ -3,6 +3,7 @@
 #ifndef PIPELINES_SAMPLE_H
 #define PIPELINES_SAMPLE_H
 
+#include "core/diffusion/noise.h"
 #include "core/io/image.h"
 #include "pipelines/lora.h"
 #include "pipelines/model.h"
@@ -19,6 +20,8 @@ struct at_sample_params {
     int steps;         // 0: 25
     double cfg;        // guidance scale; 1: none. y = y(negative) + cfg (y(prompt) - y(negative)); latent consistency
                        // models read it as an input, and no negative prompt
+    double cfg_rescale; // 0 .. 1: of guidance, see core/diffusion/guidance.h
+    enum at_rng_kind rng; // what the seeds mean
     int clip_skip;     // layers left out of the text encoders for prompts; negative prompts keep them, as in diffusers
     enum at_sampler_kind sampler; // 0: the one of the model's schedule
     bool karras;       // noise levels of Karras et al.: Euler and DPM-Solver++
