@@ -33,20 +33,21 @@ static inline void pipes_folder(const char *name, char *path, size_t size)
         {"sd15", "tokenizer", "tiny/model/tokenizer"},     {"sd15", "text_encoder", "tiny/model/text_encoder"},
         {"sd15", "unet", "tiny/model/unet"},               {"sd15", "vae", "tiny/model/vae"},
     };
-    char command[1024], root[512], target[1024], link[1024];
     snprintf(path, size, "%s", scratch_path(name));
     if (at_dir_exists(path))
         return;
-    bool ok = realpath(pipes_path(".."), root);
-    snprintf(command, sizeof(command), "cp -r '%s/pipes/%s' '%s' && chmod -R u+w '%s'", root, name, path, path);
-    if (!ok || system(command) != 0)
-        printf("%s cannot be put together\n", name);
+    char *root = realpath(pipes_path(".."), NULL);
+    char *command = at_strf("cp -r '%s/pipes/%s' '%s' && chmod -R u+w '%s'", root ? root : "", name, path, path);
+    AT_CHECK(root && command && system(command) == 0);
+    at_free(command);
     for (size_t i = 0; i < sizeof(lent) / sizeof(*lent); i++)
         if (strcmp(lent[i].name, name) == 0) {
-            snprintf(target, sizeof(target), "%s/%s", root, lent[i].from);
-            snprintf(link, sizeof(link), "%s/%s", path, lent[i].part);
-            AT_CHECK(symlink(target, link) == 0);
+            char *target = at_strf("%s/%s", root, lent[i].from), *link = at_strf("%s/%s", path, lent[i].part);
+            AT_CHECK(target && link && symlink(target, link) == 0);
+            at_free(target);
+            at_free(link);
         }
+    free(root);
 }
 
 #endif
