@@ -47,7 +47,7 @@ for file in model_index.json unet/config.json vae/config.json text_encoder/confi
     draw 3 "m/${file%%/*}"
 done
 
-model model_index.json _class_name '"StableDiffusionXLPipeline"' 'text_encoder_2/config.json'
+model model_index.json _class_name '"StableDiffusionXLPipeline"' 'm/text_encoder_2'
 field model_index.json _class_name '"StableDiffusionUpscalePipeline"' '"StableDiffusionUpscalePipeline" is not supported'
 model model_index.json _class_name '"LatentConsistencyModelPipeline"' 'must have time_cond_proj_dim'
 field model_index.json _class_name '"StableDiffusion3Pipeline"' '"StableDiffusion3Pipeline" is not supported'
