@@ -20,7 +20,7 @@ void at_request_options(struct at_options *o, struct at_request *r)
         {"prompt-file", 'f', AT_OPTION_TEXT, &r->file, "FILE",
          "prompts, one a line, or .json; after a prompt may stand its own --n negative, --w width, --h height, "
          "--d seed, --s steps, --l guidance and --ss sampler"},
-        {"negative", 'n', AT_OPTION_TEXT, &r->negative, "TEXT", "what to keep away from"},
+        {"negative", 'n', AT_OPTION_TEXT, &r->negative, "TEXT", "what to keep away from; \"\" and none differ for SDXL", .blank = true},
         {"count", 0, AT_OPTION_INT, &r->count, "N", "images a prompt", .min = 1, .max = 100000},
         {"seed", 0, AT_OPTION_SEED, &r->seed, "N", "of a prompt's first image; the next has N + 1"},
         {"steps", 's', AT_OPTION_INT, &r->steps, "N", "steps of the sampler",
