@@ -42,6 +42,16 @@ bool at_sample_size(const struct at_model *m, const struct at_sample_params *p, 
     return true;
 }
 
+int at_sample_steps(const struct at_model *m)
+{
+    return m->unet.guidance_dim ? 4 : 25;
+}
+
+double at_sample_cfg(const struct at_model *m)
+{
+    return m->unet.guidance_dim ? 8.5 : m->texts > 1 ? 5 : 7.5;
+}
+
 bool at_sample_image(struct at_log *log, const float *pixels, int width, int height, struct at_image *out)
 {
     if (!at_image_init(log, out, width, height, 3))
@@ -207,6 +217,9 @@ static bool check_params(const struct at_model *m, const struct at_sample_params
         return at_fail(m->log, AT_ERROR_USAGE, "rescaling of guidance %g: must be in 0 .. 1", p->cfg_rescale);
     if (!(p->eta >= 0 && p->eta <= 1))
         return at_fail(m->log, AT_ERROR_USAGE, "eta %g: must be in 0 .. 1", p->eta);
+    bool told = p->original_width || p->original_height || p->crop_left || p->crop_top;
+    if (told && !m->unet.addition_time)
+        return at_fail(m->log, AT_ERROR_USAGE, "an original size and a crop are read by SDXL models alone");
     if (steps > MAX_STEPS)
         return at_fail(m->log, AT_ERROR_USAGE, "%d steps: at most %d", steps, MAX_STEPS);
     if (p->lora_count > MAX_ADAPTERS)
@@ -273,7 +286,7 @@ static bool is_guided(const struct at_model *m, const struct at_sample_params *p
 
 bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out, float *latents)
 {
-    int width, height, steps = p->steps > 0 ? p->steps : 25, factor = at_vae_factor(&m->vae);
+    int width, height, steps = p->steps > 0 ? p->steps : at_sample_steps(m), factor = at_vae_factor(&m->vae);
     if (!at_sample_size(m, p, &width, &height))
         return false;
     if (!check_params(m, p, steps))

@@ -17,7 +17,7 @@ struct at_sample_item {
 struct at_sample_params {
     const struct at_sample_item *items;
     int count;
-    int steps;         // 0: 25
+    int steps;         // 0: at_sample_steps
     double cfg;        // guidance scale; 1: none. y = y(negative) + cfg (y(prompt) - y(negative)); latent consistency
                        // models read it as an input, and no negative prompt
     double cfg_rescale; // 0 .. 1: of guidance, see core/diffusion/guidance.h
@@ -42,6 +42,9 @@ struct at_sample_params {
 // The images as pixels (count,height,width,3) in 0 .. 1 into `out`, and the final scaled latents into `latents`
 // (NULL: not wanted). The noise of an item depends on its seed alone.
 AT_NODISCARD bool at_sample(struct at_model *m, const struct at_sample_params *params, float *out, float *latents);
+// Steps and guidance scale where none are given: those of diffusers' pipelines (steps 25 instead of 50).
+int at_sample_steps(const struct at_model *m);
+double at_sample_cfg(const struct at_model *m);
 // The size of a sample in pixels and in latents, after defaults; false if the model cannot do it.
 AT_NODISCARD bool at_sample_size(const struct at_model *m, const struct at_sample_params *params, int *width,
                                  int *height);

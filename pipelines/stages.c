@@ -100,6 +100,8 @@ static bool prepare(struct at_model *m, struct stage *stage, int n, int height, 
 bool at_text_encode(struct at_model *m, const int32_t *ids, int n, const struct at_text_params *params, float *rows)
 {
     const void *in[AT_TEXT_PORTS];
+    if (params && !at_text_check(m, params))
+        return false;
     size_t count = (size_t)n * (size_t)at_text_ids(m);
     int32_t *store = at_calloc(count, sizeof(*store));
     bool ok = (store || at_fail_memory(m->log, count * sizeof(*store))) &&

@@ -58,6 +58,17 @@ bool at_text_tokenize(const struct at_model *m, const char *prompt, int32_t *ids
     return true;
 }
 
+bool at_text_check(const struct at_model *m, const struct at_text_params *params)
+{
+    int most = m->text[0].config.layers;
+    for (int i = 1; i < m->texts; i++)
+        most = m->text[i].config.layers < most ? m->text[i].config.layers : most;
+    most -= is_pooled(m);
+    return (params->clip_skip >= 0 && params->clip_skip <= most) ||
+           at_fail(m->log, AT_ERROR_USAGE, "clip skip %d: the text encoder has %d layers to leave out", params->clip_skip,
+                   most);
+}
+
 bool at_text_embed(struct at_model *m, const char *const *prompts, int n, const struct at_text_params *params,
                    float *rows)
 {
@@ -96,9 +107,6 @@ struct at_node *at_text_graph(const struct at_model *m, struct at_graph *g, int 
         struct at_builder b = {.g = g, .params = e->params, .replica = replica};
         struct at_clip_inputs clip = {.ids = in[i], .skip = (params ? params->clip_skip : 0) + two, .raw = two,
                                       .end = two && i == m->texts - 1 ? in[m->texts] : NULL};
-        if (clip.skip > e->config.layers)
-            return at_graph_fail(g, "clip skip %d: the text encoder has %d layers; leave out %d at most", clip.skip - two,
-                                 e->config.layers, e->config.layers - two);
         struct at_node *hidden = at_clip_text(&b, &e->config, &clip, pooled);
         all = i ? at_concat(g, all, hidden) : hidden;
     }

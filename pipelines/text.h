@@ -22,7 +22,9 @@ size_t at_text_floats(const struct at_model *m);
 
 // The integers of one prompt. A prompt that is cut is warned about with the part that was lost.
 AT_NODISCARD bool at_text_tokenize(const struct at_model *m, const char *prompt, int32_t *ids);
-// Rows of n tokenised prompts (n,ids). params NULL: all 0.
+// Whether the text encoders have so many layers.
+AT_NODISCARD bool at_text_check(const struct at_model *m, const struct at_text_params *params);
+// Rows of n tokenised prompts (n,ids). params NULL: all 0; else they are checked.
 AT_NODISCARD bool at_text_encode(struct at_model *m, const int32_t *ids, int n, const struct at_text_params *params,
                                  float *rows);
 // Rows of n prompts; NULL stands for no prompt: "", or zeros where the model wants that (zero_empty).
