@@ -192,6 +192,12 @@ static char *kohya(const struct at_layers *layers, const struct at_layer *layer,
     return key;
 }
 
+static bool is_clip_h(const struct at_layers *layers)
+{
+    const struct at_layer *first = at_layers_find(layers, AT_COMPONENT_TEXT, NULL);
+    return first && first->in == 1024;
+}
+
 char *at_lora_key_print(enum at_lora_dialect dialect, const struct at_layers *layers, const struct at_layer *layer,
                         enum at_lora_half half)
 {
@@ -201,14 +207,16 @@ char *at_lora_key_print(enum at_lora_dialect dialect, const struct at_layers *la
     static const char *const old_text[] = {".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight", ".alpha"};
     static const char *const comfy[AT_COMPONENTS] = {"diffusion_model", "text_encoders.clip_l.transformer",
                                                      "text_encoders.clip_g.transformer"};
+    static const char clip_h[] = "text_encoders.clip_h.transformer"; // OpenCLIP's H, of SD 2.x
     bool unet = layer->component == AT_COMPONENT_UNET, projection = starts_with(layer->name, "text_projection");
     switch (dialect) {
     case AT_LORA_KOHYA:
     case AT_LORA_KOHYA_DIFFUSERS:
         return kohya(layers, layer, dialect == AT_LORA_KOHYA_DIFFUSERS, sd_scripts[half]);
     case AT_LORA_COMFYUI:
-        return at_strf("%s.%s%s", comfy[layer->component], unet && layer->original ? layer->original : layer->name,
-                       peft[half]);
+        return at_strf("%s.%s%s", layer->component == AT_COMPONENT_TEXT && is_clip_h(layers) ? clip_h
+                                  : comfy[layer->component],
+                       unet && layer->original ? layer->original : layer->name, peft[half]);
     case AT_LORA_PEFT:
         return at_strf("base_model.model.%s%s", layer->name, peft[half]);
     case AT_LORA_DIFFUSERS_OLD:
