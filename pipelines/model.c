@@ -3,86 +3,33 @@
 
 #include "core/base/alloc.h"
 #include "core/graph/dry.h"
-#include "core/io/file.h"
-#include "core/io/json.h"
 #include "pipelines/stages.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define LEFT_OUT 200 // bytes of a prompt that a warning quotes
-
-static char *embedded_in(const char *dir)
-{
-    char *path = at_path_join(dir, "model"), *index = path ? at_path_join(path, "model_index.json") : NULL;
-    if (index && !at_file_exists(index)) {
-        at_free(path);
-        path = NULL;
-    }
-    at_free(index);
-    return path;
-}
-
-char *at_model_embedded_path(struct at_log *log)
-{
-    const char *env = getenv("ATTUNE_DATA");
-    char *found = env ? embedded_in(env) : NULL;
-    if (env && env[0] && !found) { // another model than the one meant would be used without a word
-        at_fail(log, AT_ERROR_INPUT, "ATTUNE_DATA: %s has no folder model with a model_index.json; correct it, or "
-                "unset it to use what is beside the program", env);
-        return NULL;
-    }
-    char exe[4096];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-    static const char *const beside[] = {"../datasets/emoji", "../../datasets/emoji", "../share/attune/emoji"};
-    for (size_t i = 0; !found && n > 0 && i < sizeof(beside) / sizeof(*beside); i++) {
-        exe[n] = 0;
-        char *dir = at_path_dir(exe), *data = dir ? at_path_join(dir, beside[i]) : NULL;
-        found = data ? embedded_in(data) : NULL;
-        at_free(dir);
-        at_free(data);
-    }
-    if (!found)
-        at_fail(log, AT_ERROR_INPUT, "the embedded model is not beside the program: give a model folder with -m, or its "
-                                     "parent folder in ATTUNE_DATA");
-    return found;
-}
-
-static struct at_json_doc *open_config(struct at_model *m, const char *part)
-{
-    char *dir = at_path_join(m->path, part), *file = dir ? at_path_join(dir, "config.json") : NULL;
-    struct at_json_doc *doc = file ? at_json_load(m->log, file) : NULL;
-    at_free(dir);
-    at_free(file);
-    return doc;
-}
 
 static bool read_configs(struct at_model *m, unsigned parts)
 {
     bool ok = true;
     if (parts & AT_PART_TEXT) {
-        struct at_json_doc *doc = open_config(m, "text_encoder");
+        struct at_json_doc *doc = at_source_config(m->source, "text_encoder");
         ok = doc && at_clip_config_parse(at_json_root(doc), &m->clip);
         at_json_destroy(&doc);
-        char *dir = at_path_join(m->path, "tokenizer");
-        ok = ok && dir && (m->tokenizer = at_clip_tokenizer_load(dir, m->log));
-        at_free(dir);
+        ok = ok && (m->tokenizer = at_source_tokenizer(m->source, "tokenizer"));
         if (ok && at_clip_tokenizer_size(m->tokenizer) > m->clip.vocab)
             ok = at_fail(m->log, AT_ERROR_INPUT, "%s: the tokenizer has %d tokens, the text encoder %d", m->path,
                          at_clip_tokenizer_size(m->tokenizer), m->clip.vocab);
     }
     if (ok && parts & AT_PART_UNET) {
-        struct at_json_doc *doc = open_config(m, "unet");
+        struct at_json_doc *doc = at_source_config(m->source, "unet");
         ok = doc && at_unet_config_parse(at_json_root(doc), &m->unet);
         at_json_destroy(&doc);
-        char *file = at_strf("%s/scheduler/scheduler_config.json", m->path);
-        ok = ok && file && (m->schedule = at_schedule_load(file, m->log));
-        at_free(file);
+        ok = ok && (m->schedule = at_source_schedule(m->source));
     }
     if (ok && parts & AT_PART_VAE) {
-        struct at_json_doc *doc = open_config(m, "vae");
+        struct at_json_doc *doc = at_source_config(m->source, "vae");
         ok = doc && at_vae_config_parse(at_json_root(doc), &m->vae);
         at_json_destroy(&doc);
     }
@@ -143,7 +90,7 @@ static bool declare(struct at_model *m, unsigned parts)
 
 struct part {
     enum at_part bit;
-    const char *dir, *base;
+    const char *component;
     struct at_params **params;
 };
 
@@ -151,15 +98,10 @@ static bool open_weights(struct at_model *m, const struct part *part, const stru
 {
     bool fresh = at_is_dry(m->dev) || (p->untrained && (!p->fresh || p->fresh & part->bit));
     struct at_safetensors *file = NULL;
-    if (!fresh) {
-        char *dir = at_path_join(m->path, part->dir);
-        file = dir ? at_weights_open(m->log, dir, part->base, NULL) : NULL;
-        at_free(dir);
-        if (!file)
-            return false;
-        if (part->bit == AT_PART_TEXT)
-            m->clip.bare = at_clip_bare(file);
-    }
+    if (!fresh && !(file = at_source_weights(m->source, part->component)))
+        return false;
+    if (file && part->bit == AT_PART_TEXT)
+        m->clip.bare = at_clip_bare(file);
     static const char *const ignored[] = {"text_model.embeddings.position_ids", "embeddings.position_ids", NULL};
     int replicas = p->trainable & part->bit ? p->replicas > 0 ? p->replicas : 1 : 0;
     bool ok = (*part->params = at_params_create(m->log)) && declare(m, part->bit) &&
@@ -173,25 +115,13 @@ static bool open_weights(struct at_model *m, const struct part *part, const stru
 }
 
 // A pipeline this program can run.
-static bool check_index(struct at_model *m)
+static bool check_class(struct at_model *m)
 {
-    char *file = at_path_join(m->path, "model_index.json");
-    if (!file)
-        return at_fail_memory(m->log, strlen(m->path));
-    if (!at_dir_exists(m->path)) {
-        at_fail(m->log, AT_ERROR_INPUT, "%s: there is no such model folder", m->path);
-        at_free(file);
-        return false;
-    }
-    struct at_json_doc *doc = at_json_load(m->log, file);
-    at_free(file);
-    const char *class;
-    bool ok = doc && at_json_str(at_json_root(doc), "_class_name", "StableDiffusionPipeline", &class);
-    if (ok && strcmp(class, "StableDiffusionPipeline") != 0 && strcmp(class, "StableDiffusionImg2ImgPipeline") != 0)
-        ok = at_json_fail(at_json_get(at_json_root(doc), "_class_name"), "\"%s\" is not supported, only "
-                          "StableDiffusionPipeline (SD 1.x and 2.x with one text encoder)", class);
-    at_json_destroy(&doc);
-    return ok;
+    const char *class = at_source_class(m->source);
+    if (!class || strcmp(class, "StableDiffusionPipeline") == 0 || strcmp(class, "StableDiffusionImg2ImgPipeline") == 0)
+        return class;
+    return at_json_fail(at_json_get(at_source_index(m->source), "_class_name"), "\"%s\" is not supported, only "
+                        "StableDiffusionPipeline (SD 1.x and 2.x with one text encoder)", class);
 }
 
 struct at_model *at_model_open(struct at_device *dev, const struct at_model_params *p, struct at_log *log)
@@ -204,11 +134,12 @@ struct at_model *at_model_open(struct at_device *dev, const struct at_model_para
     unsigned parts = p->parts ? p->parts : AT_PART_TEXT | AT_PART_UNET | AT_PART_VAE;
     m->log = log;
     m->dev = dev;
-    m->path = p->path ? at_strdup(p->path) : at_model_embedded_path(log);
-    const struct part list[] = {{AT_PART_TEXT, "text_encoder", "model", &m->text_params},
-                                {AT_PART_UNET, "unet", "diffusion_pytorch_model", &m->unet_params},
-                                {AT_PART_VAE, "vae", "diffusion_pytorch_model", &m->vae_params}};
-    bool ok = m->path && check_index(m) && read_configs(m, parts) && check_fit(m, parts) &&
+    m->source = at_source_open(log, p->path);
+    m->path = m->source ? at_source_path(m->source) : NULL;
+    const struct part list[] = {{AT_PART_TEXT, "text_encoder", &m->text_params},
+                                {AT_PART_UNET, "unet", &m->unet_params},
+                                {AT_PART_VAE, "vae", &m->vae_params}};
+    bool ok = m->source && check_class(m) && read_configs(m, parts) && check_fit(m, parts) &&
               (m->stages = at_model_stages_create(log));
     for (int i = 0; ok && i < 3; i++)
         if (parts & list[i].bit)
@@ -231,7 +162,7 @@ void at_model_destroy(struct at_model **model)
     at_params_destroy(&m->vae_params);
     at_clip_tokenizer_destroy(&m->tokenizer);
     at_schedule_destroy(&m->schedule);
-    at_free(m->path);
+    at_source_destroy(&m->source);
     at_free(m);
     *model = NULL;
 }

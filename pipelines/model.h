@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model folder in the diffusers layout: tokenizer, text encoder, denoiser, autoencoder, noise schedule.
+// A model: tokenizer, text encoder, denoiser, autoencoder, noise schedule.
 //
 //     struct at_model *m = at_model_open(dev, &(struct at_model_params){.path = "model"}, log);
 //     at_model_embed(m, prompts, 2, hidden);            // text to (2,L,D)
@@ -8,11 +8,10 @@
 #ifndef PIPELINES_MODEL_H
 #define PIPELINES_MODEL_H
 
-#include "core/diffusion/schedule.h"
 #include "core/models/clip.h"
 #include "core/models/unet.h"
 #include "core/models/vae.h"
-#include "core/text/clip_tokenizer.h"
+#include "pipelines/model_source.h"
 
 #define AT_MODEL_ADAPTERS 16 // at once
 
@@ -37,7 +36,8 @@ struct at_model_params {
 struct at_model {
     struct at_log *log;
     struct at_device *dev;
-    char *path;
+    struct at_model_source *source;
+    const char *path; // of the source
     struct at_clip_tokenizer *tokenizer;
     struct at_clip_config clip;
     struct at_unet_config unet;
@@ -48,10 +48,6 @@ struct at_model {
     int text_adapter_count;
     struct at_model_stages *stages;                           // compiled graphs, by use
 };
-
-// The embedded model's folder: $ATTUNE_DATA/model, beside the program or in its share folder. Free with at_free; NULL
-// (logged) if it is nowhere.
-char *at_model_embedded_path(struct at_log *log);
 
 struct at_model *at_model_open(struct at_device *dev, const struct at_model_params *params, struct at_log *log);
 void at_model_destroy(struct at_model **model);

@@ -91,7 +91,7 @@ static bool run_step(struct loop *l, int64_t step)
             return false;
     if (!isfinite(at_metrics_get(&m, "loss")))
         return at_fail(l->log, AT_ERROR_FAILED, "step %" PRId64 ": the loss is not finite; lower the learning rate or "
-                       "look at the data", step + 1);
+                       "look at the data; --guard names the layer", step + 1);
     struct at_lr schedule = p->schedule;
     schedule.total = schedule.total > 0 ? schedule.total : p->steps;
     double lr = p->lr * at_lr_factor(&schedule, step);

@@ -17,6 +17,8 @@ void at_device_options(struct at_options *options, struct at_device_choice *choi
          .zero = "auto: a GPU if there is one, else the CPU"},
         {"threads", 0, AT_OPTION_INT, &choice->threads, "N", "threads of the CPU device", .zero = "one a core",
          .min = 0, .max = 1024},
+        {"guard", 0, AT_OPTION_FLAG, &choice->guard, NULL,
+         "look at every value, and stop at the first layer that makes one that is not finite, by name (slower)"},
         {0},
     };
     at_options_add(options, rows);
@@ -59,7 +61,7 @@ static struct at_device *open_auto(const struct at_device_choice *choice, struct
     return open_cpu(choice, log);
 }
 
-struct at_device *at_device_choose(const struct at_device_choice *choice, struct at_log *log)
+static struct at_device *open_named(const struct at_device_choice *choice, struct at_log *log)
 {
     const char *name = choice->device ? choice->device : "auto";
     if (strcmp(name, "auto") == 0)
@@ -75,4 +77,12 @@ struct at_device *at_device_choose(const struct at_device_choice *choice, struct
     at_fail(log, AT_ERROR_USAGE, "--device: \"%s\" is none of auto, cpu, vulkan, vulkan:N, vulkan:NAME%s%s%s", name,
             near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     return NULL;
+}
+
+struct at_device *at_device_choose(const struct at_device_choice *choice, struct at_log *log)
+{
+    struct at_device *dev = open_named(choice, log);
+    if (dev)
+        dev->guard = choice->guard;
+    return dev;
 }

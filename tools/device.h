@@ -9,6 +9,7 @@
 struct at_device_choice {
     const char *device; // "auto", "cpu", "vulkan", "vulkan:1", "vulkan:radeon"
     int threads;        // of the CPU; 0: all
+    bool guard;         // stop at the first value that is not finite (core/graph/guard.h)
 };
 
 void at_device_options(struct at_options *options, struct at_device_choice *choice);

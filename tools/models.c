@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define LORA_FILE "pytorch_lora_weights.safetensors"
-#define WEIGHTS_FILE "diffusion_pytorch_model.safetensors"
 #define EMBEDDED "embedded"
 #define EMBEDDED_CFG 4.0 // as in testing the embedded model
 #define DEFAULT_CFG 7.5  // diffusers' Stable Diffusion pipelines
@@ -113,47 +112,9 @@ bool at_loaded_open(struct at_device *dev, struct at_loaded *l, struct at_log *l
     return l->model != NULL;
 }
 
-static bool is_weights(const char *name)
-{
-    size_t n = strlen(name);
-    return n > 12 && strcmp(name + n - 12, ".safetensors") == 0;
-}
-
-// Of the one weights file, or of the hashes of all shards in the order of their names.
-static bool hash_folder(struct at_log *log, const char *dir, char text[65])
-{
-    char **names, *whole = at_path_join(dir, WEIGHTS_FILE);
-    size_t count;
-    struct at_sha256 all;
-    uint8_t digest[32];
-    bool ok = whole != NULL;
-    if (ok && at_file_exists(whole)) {
-        ok = at_sha256_file(log, whole, text);
-        at_free(whole);
-        return ok;
-    }
-    at_free(whole);
-    if (!ok || !at_dir_list(log, dir, &names, &count))
-        return false;
-    at_sha256_init(&all);
-    for (size_t i = 0; ok && i < count; i++) {
-        char *path = is_weights(names[i]) ? at_path_join(dir, names[i]) : NULL, one[65];
-        ok = !path || at_sha256_file(log, path, one);
-        if (ok && path)
-            at_sha256_add(&all, one, 64);
-        at_free(path);
-    }
-    at_sha256_finish(&all, digest);
-    at_sha256_hex(digest, text);
-    at_names_free(&names, count);
-    return ok;
-}
-
 bool at_loaded_hash(struct at_loaded *l, struct at_log *log)
 {
-    char *dir = at_path_join(l->model->path, "unet");
-    bool ok = dir ? hash_folder(log, dir, l->sha256) : at_fail_memory(log, 8);
-    at_free(dir);
+    bool ok = at_source_hash(l->model->source, "unet", l->sha256);
     for (int i = 0; ok && i < l->count; i++)
         ok = at_sha256_file(log, l->files[i].path, l->files[i].sha256);
     return ok;

@@ -4,6 +4,7 @@
 #include "core/base/alloc.h"
 #include "core/base/clock.h"
 #include "core/cpu/kernel.h"
+#include "core/graph/guard.h"
 
 #include <omp.h>
 #include <sched.h>
@@ -172,10 +173,26 @@ static void report_step(const struct cpu *cpu, const struct at_node *node, doubl
     *last = now;
 }
 
+// Whether a thread's share of what a step has put out is finite. By bits: the compiler may take all reals for finite.
+static bool share_is_finite(const struct at_kernel *k, size_t real_size)
+{
+    int64_t n = at_shape_count(k->node->shape);
+    int64_t begin = n * k->thread / k->threads, end = n * (k->thread + 1) / k->threads;
+    bool finite = true;
+    if (real_size == 8)
+        for (int64_t i = begin; i < end; i++)
+            finite &= (((const uint64_t *)k->out)[i] & 0x7ff0000000000000u) != 0x7ff0000000000000u;
+    else
+        for (int64_t i = begin; i < end; i++)
+            finite &= (((const uint32_t *)k->out)[i] & 0x7f800000u) != 0x7f800000u;
+    return finite;
+}
+
 static bool run_phase(struct at_device *dev, struct at_run *run, int phase)
 {
     const struct cpu *cpu = cpu_of(dev);
     int begin = phase ? run->end[phase - 1] : 0, end = run->end[phase];
+    const struct at_node *bad = NULL; // of the guard
     double last = at_clock();
 #pragma omp parallel num_threads(cpu->threads)
     {
@@ -185,7 +202,7 @@ static bool run_phase(struct at_device *dev, struct at_run *run, int phase)
         if (dev->real_size == 4)
             _mm_setcsr(mode | 0x8040);
 #endif
-        for (int s = begin; s < end; s++) {
+        for (int s = begin; s < end && !bad; s++) {
             if (!run->steps[s].kernel)
                 continue;
             struct at_kernel k = run->steps[s].args;
@@ -195,12 +212,19 @@ static bool run_phase(struct at_device *dev, struct at_run *run, int phase)
 #pragma omp barrier
             if (cpu->report && k.thread == 0)
                 report_step(cpu, k.node, &last);
+            if (!dev->guard || !at_guard_watches(k.node))
+                continue;
+            if (!share_is_finite(&k, dev->real_size)) {
+#pragma omp atomic write
+                bad = k.node;
+            }
+#pragma omp barrier
         }
 #if AT_X86
         _mm_setcsr(mode);
 #endif
     }
-    return true;
+    return !bad || at_guard_fail(dev->log, bad);
 }
 
 static void release_run(struct at_device *dev, struct at_run *run)

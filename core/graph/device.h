@@ -35,6 +35,7 @@ struct at_device {
     size_t real_size; // 4 or 8
     size_t max_chunk; // largest allocation; 0: no limit
     size_t memory;    // all there is; 0: not known
+    bool guard;       // look at every value; set before plans are compiled (guard.h)
     int workers;      // plans that may run at the same time, each from a thread of its own (in an OpenMP team)
     size_t allocated, peak; // bytes now and at most
     size_t used[AT_USES], peak_used[AT_USES]; // the same by use; the peak's is the state at the common peak

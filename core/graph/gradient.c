@@ -5,6 +5,8 @@
 #include "core/ops/build.h"
 #include "core/ops/op.h"
 
+#include <stdio.h>
+
 struct tape {
     struct at_graph *g;
     int count;             // forward nodes: ids 0 .. count-1
@@ -65,6 +67,7 @@ static struct at_node *value(struct tape *t, struct at_node *n)
     struct at_node *in[AT_ARITY];
     for (int i = 0; i < AT_ARITY; i++)
         in[i] = value(t, n->in[i]);
+    at_graph_scope(t->g, n->scope);
     return t->copy[n->id] = at_graph_append(t->g, n->op, in, AT_ARITY, &n->attr, &n->shape);
 }
 
@@ -94,6 +97,9 @@ static bool step_back(struct tape *t, struct at_node *n)
     b.y = value(t, n);
     if (!at_graph_ok(t->g))
         return false;
+    char scope[512];
+    snprintf(scope, sizeof(scope), "the gradient of %s", n->scope ? n->scope : n->op->name);
+    at_graph_scope(t->g, scope);
     n->op->backward(&b);
     for (int i = 0; i < AT_ARITY; i++) {
         if (!b.need[i] || !at_graph_ok(t->g))

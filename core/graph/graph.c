@@ -7,12 +7,14 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 struct at_graph {
     struct at_log *log;
     struct at_arena *arena;
     struct at_node **nodes;
     size_t count, capacity;
+    const char *scope;
     int phase, segment, segments;
     bool failed;
 };
@@ -86,9 +88,17 @@ static struct at_node *append(struct at_graph *g)
         at_fail_memory(g->log, sizeof(*n));
         return NULL;
     }
-    *n = (struct at_node){.id = (int)g->count, .phase = g->phase, .update = -1, .segment = g->segment};
+    *n = (struct at_node){
+        .id = (int)g->count, .scope = g->scope, .phase = g->phase, .update = -1, .segment = g->segment};
     g->nodes[g->count++] = n;
     return n;
+}
+
+void at_graph_scope(struct at_graph *g, const char *scope)
+{
+    if (scope && scope[0] && g->scope && strcmp(scope, g->scope) == 0)
+        return;
+    g->scope = scope && scope[0] ? at_arena_strf(g->arena, "%s", scope) : NULL;
 }
 
 static struct at_node *leaf(struct at_graph *g, const char *name, struct at_shape shape, enum at_dtype dtype)

@@ -35,6 +35,7 @@ struct at_node {
     struct at_shape shape;
     enum at_dtype dtype;
     const char *name;            // leaves and outputs; else NULL
+    const char *scope;           // the layer it belongs to, for messages; NULL: none
     int phase;                   // the run that computes it (an input: the run it must be written before)
     bool output;                 // the host may read it after its phase
     int update;                  // the input whose memory this node overwrites and becomes, or -1
@@ -63,6 +64,8 @@ struct at_node *at_graph_leaf(struct at_graph *g, const char *name, struct at_sh
 // A node of `op`; inputs in[0 .. n-1]. `shape` is used by ops whose shape does not follow from their inputs; else NULL.
 struct at_node *at_graph_append(struct at_graph *g, const struct at_op *op, struct at_node *const *in, int n,
                                 const struct at_attr *attr, const struct at_shape *shape);
+// Nodes appended from now on belong to this layer ("" or NULL: none). The text is copied.
+void at_graph_scope(struct at_graph *g, const char *scope);
 // Marks a node to be read by the host. Returns it.
 struct at_node *at_graph_output(struct at_graph *g, struct at_node *node, const char *name);
 // Nodes appended from now on belong to the next phase.

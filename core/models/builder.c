@@ -6,6 +6,30 @@
 #include <stdio.h>
 #include <string.h>
 
+// The full dotted name of `name` in the current scope, with a suffix.
+static const char *full_name(const struct at_builder *b, const char *name, const char *suffix,
+                             char text[2 * AT_SCOPE_TEXT])
+{
+    int n = 0;
+    for (int i = 1; i < b->length; i++)
+        text[n++] = b->scope[i] == '\n' ? '.' : b->scope[i];
+    if (n)
+        text[n++] = '.';
+    snprintf(text + n, (size_t)(2 * AT_SCOPE_TEXT - n), "%s%s", name, suffix);
+    return text;
+}
+
+// Nodes appended from now on are those of layer `name` of the current scope (NULL: of the scope itself).
+static void enter(struct at_builder *b, const char *name)
+{
+    char text[2 * AT_SCOPE_TEXT];
+    full_name(b, name ? name : "", "", text);
+    size_t n = strlen(text);
+    if (!name && n)
+        text[n - 1] = 0; // the dot
+    at_graph_scope(b->g, text);
+}
+
 void at_scope_push(struct at_builder *b, const char *fmt, ...)
 {
     char text[AT_SCOPE_TEXT];
@@ -21,6 +45,7 @@ void at_scope_push(struct at_builder *b, const char *fmt, ...)
     b->scope[b->length] = '\n';
     memcpy(b->scope + b->length + 1, text, (size_t)n + 1);
     b->length += n + 1;
+    enter(b, NULL);
 }
 
 void at_scope_pop(struct at_builder *b)
@@ -30,19 +55,7 @@ void at_scope_pop(struct at_builder *b)
     if (b->length > 0)
         b->length--;
     b->scope[b->length] = 0;
-}
-
-// The full dotted name of `name` in the current scope, with a suffix.
-static const char *full_name(const struct at_builder *b, const char *name, const char *suffix,
-                             char text[2 * AT_SCOPE_TEXT])
-{
-    int n = 0;
-    for (int i = 1; i < b->length; i++)
-        text[n++] = b->scope[i] == '\n' ? '.' : b->scope[i];
-    if (n)
-        text[n++] = '.';
-    snprintf(text + n, (size_t)(2 * AT_SCOPE_TEXT - n), "%s%s", name, suffix);
-    return text;
+    enter(b, NULL);
 }
 
 static struct at_node *leaf(struct at_builder *b, struct at_params *params, const char *name, struct at_shape shape,
@@ -118,10 +131,13 @@ struct at_node *at_build_linear(struct at_builder *b, const char *name, struct a
     struct at_shape w = AT_SHAPE(out, at_shape_last(x->shape));
     struct at_node *weight =
         leaf(b, b->params, full_name(b, name, ".weight", text), w, AT_LAYOUT_PLAIN, fan_in(w));
+    enter(b, name);
     struct at_node *y = at_matmul(b->g, x, weight, &(struct at_matmul_params){.tb = true});
     if (bias)
         y = add_bias(b, name, y, out, fan_in(w));
-    return adapt(b, name, x, y, w, NULL);
+    y = adapt(b, name, x, y, w, NULL);
+    enter(b, NULL);
+    return y;
 }
 
 static struct at_node *conv1x1(struct at_builder *b, const char *name, struct at_node *x,
@@ -132,9 +148,12 @@ static struct at_node *conv1x1(struct at_builder *b, const char *name, struct at
     struct at_init init = p->zero ? (struct at_init){AT_INIT_ZERO, 0} : fan_in(w);
     struct at_node *weight =
         leaf(b, b->params, full_name(b, name, ".weight", text), w, AT_LAYOUT_CONV_AS_LINEAR, init);
+    enter(b, name);
     struct at_node *y = at_matmul(b->g, x, weight, &(struct at_matmul_params){.tb = true});
     struct at_shape w4 = AT_SHAPE(p->out, 1, 1, at_shape_last(x->shape));
-    return adapt(b, name, x, add_bias(b, name, y, p->out, init), w4, &(struct at_conv_params){0});
+    y = adapt(b, name, x, add_bias(b, name, y, p->out, init), w4, &(struct at_conv_params){0});
+    enter(b, NULL);
+    return y;
 }
 
 struct at_node *at_build_conv(struct at_builder *b, const char *name, struct at_node *x,
@@ -151,8 +170,11 @@ struct at_node *at_build_conv(struct at_builder *b, const char *name, struct at_
     struct at_conv_params conv = {.stride = p->stride, .top = p->pad, .left = p->pad, .bottom = p->pad, .right = p->pad};
     if (p->pad_end_only)
         conv = (struct at_conv_params){.stride = p->stride, .bottom = 1, .right = 1};
+    enter(b, name);
     struct at_node *y = at_conv2d(b->g, x, weight, &conv);
-    return adapt(b, name, x, add_bias(b, name, y, p->out, init), w, &conv);
+    y = adapt(b, name, x, p->no_bias ? y : add_bias(b, name, y, p->out, init), w, &conv);
+    enter(b, NULL);
+    return y;
 }
 
 struct at_node *at_build_group_norm(struct at_builder *b, const char *name, struct at_node *x, int groups, float eps,
@@ -165,8 +187,9 @@ struct at_node *at_build_group_norm(struct at_builder *b, const char *name, stru
     struct at_node *gamma =
         at_build_param(b, "weight", AT_SHAPE(c), AT_LAYOUT_PLAIN, (struct at_init){AT_INIT_ONE, 0});
     struct at_node *beta = at_build_param(b, "bias", AT_SHAPE(c), AT_LAYOUT_PLAIN, (struct at_init){AT_INIT_ZERO, 0});
+    struct at_node *y = at_group_norm(b->g, x, gamma, beta, &(struct at_norm_params){groups, eps, act});
     at_scope_pop(b);
-    return at_group_norm(b->g, x, gamma, beta, &(struct at_norm_params){groups, eps, act});
+    return y;
 }
 
 struct at_node *at_build_layer_norm(struct at_builder *b, const char *name, struct at_node *x, float eps)
@@ -178,8 +201,9 @@ struct at_node *at_build_layer_norm(struct at_builder *b, const char *name, stru
     struct at_node *gamma =
         at_build_param(b, "weight", AT_SHAPE(c), AT_LAYOUT_PLAIN, (struct at_init){AT_INIT_ONE, 0});
     struct at_node *beta = at_build_param(b, "bias", AT_SHAPE(c), AT_LAYOUT_PLAIN, (struct at_init){AT_INIT_ZERO, 0});
+    struct at_node *y = at_layer_norm(b->g, x, gamma, beta, eps);
     at_scope_pop(b);
-    return at_layer_norm(b->g, x, gamma, beta, eps);
+    return y;
 }
 
 struct at_node *at_build_embedding(struct at_builder *b, const char *name, struct at_node *ids, int64_t rows,

@@ -2,10 +2,12 @@
 #include "core/vulkan/executor.h"
 
 #include "core/base/alloc.h"
+#include "core/graph/guard.h"
 #include "core/ops/op.h"
 #include "core/vulkan/lower.h"
 #include "core/vulkan/memory.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,9 +24,17 @@ struct at_buffer {
 };
 
 struct at_run {
+    const struct at_plan *plan;
     struct at_vk_commands *phase[AT_PHASES]; // NULL: nothing to do
     int barriers[AT_PHASES];
+    struct at_vk_buffer *first_bad; // of a guarded device: the first step that put out what is not finite; else NULL
 };
+
+struct not_finite_push {
+    uint64_t x, first;
+    uint32_t n, step;
+};
+static_assert(sizeof(struct not_finite_push) == 24, "shaders/not_finite.comp");
 
 // Device memory [begin, end) that a step touches.
 struct access {
@@ -184,9 +194,31 @@ static bool lower_step(struct vulkan *v, struct recorder *r, const struct at_pla
     return true;
 }
 
+// Looks at what a step has put out.
+static bool watch(struct vulkan *v, struct recorder *r, const struct at_run *run, int s, struct at_buffer *const *arena)
+{
+    const struct at_node *node = run->plan->steps[s].node;
+    uint64_t out = resolve(&run->plan->place[node->id], arena), n = (uint64_t)at_shape_count(node->shape);
+    struct access read = access_of(out, n * 4, false);
+    order(r, &read, 1);
+    struct at_lower l = {.node = node, .info = at_vk_device_info(v->vk), .log = v->dev.log, .dev = v->vk,
+                         .commands = r->commands};
+    struct not_finite_push push = {out, at_vk_buffer_address(run->first_bad), (uint32_t)n, (uint32_t)s};
+    uint32_t workgroup = at_lower_workgroup(&l, 256);
+    r->pending[r->count++] = read;
+    return at_lower_dispatch(&l, &(struct at_lower_dispatch_params){.kernel = "not_finite_f32",
+                                                                    .constants = &workgroup,
+                                                                    .constant_count = 1,
+                                                                    .push = &push,
+                                                                    .push_size = sizeof(push),
+                                                                    .groups = at_lower_line(&l, n, 1),
+                                                                    .flops = (double)n});
+}
+
 static void release_run(struct at_device *dev, struct at_run *run)
 {
     (void)dev;
+    at_vk_buffer_destroy(&run->first_bad);
     for (int p = 0; p < AT_PHASES; p++)
         at_vk_commands_destroy(&run->phase[p]);
     at_free(run);
@@ -201,9 +233,12 @@ static bool compile_phase(struct vulkan *v, struct at_run *run, int phase, const
     struct recorder r = {.commands = run->phase[phase] = at_vk_commands_begin(v->vk, NULL)};
     if (!r.commands)
         return false;
-    for (int s = begin; s < end; s++)
+    for (int s = begin; s < end; s++) {
         if (!plan->steps[s].node->op->alias && !lower_step(v, &r, plan, &plan->steps[s], arena))
             return false;
+        if (run->first_bad && at_guard_watches(plan->steps[s].node) && !watch(v, &r, run, s, arena))
+            return false;
+    }
     run->barriers[phase] = r.barriers;
     return at_vk_commands_end(r.commands);
 }
@@ -213,6 +248,12 @@ static struct at_run *compile(struct at_device *dev, const struct at_plan *plan,
     struct at_run *run = at_calloc(1, sizeof(*run));
     if (!run) {
         at_fail_memory(dev->log, sizeof(*run));
+        return NULL;
+    }
+    run->plan = plan;
+    struct at_vk_buffer_params params = {.size = 4, .host = true, .name = "guard"};
+    if (dev->guard && !(run->first_bad = at_vk_buffer_create(vulkan_of(dev)->vk, &params))) {
+        release_run(dev, run);
         return NULL;
     }
     for (int p = 0; p < AT_PHASES; p++)
@@ -225,8 +266,14 @@ static struct at_run *compile(struct at_device *dev, const struct at_plan *plan,
 
 static bool run_phase(struct at_device *dev, struct at_run *run, int phase)
 {
-    (void)dev;
-    return !run->phase[phase] || at_vk_run(run->phase[phase]);
+    if (!run->phase[phase])
+        return true;
+    uint32_t *first = run->first_bad ? at_vk_buffer_map(run->first_bad) : NULL;
+    if (first)
+        *first = UINT32_MAX;
+    if (!at_vk_run(run->phase[phase]))
+        return false;
+    return !first || *first == UINT32_MAX || at_guard_fail(dev->log, run->plan->steps[*first].node);
 }
 
 static const struct at_device_api api = {
