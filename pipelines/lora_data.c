@@ -157,11 +157,16 @@ static bool report(struct reading *r)
     bool ok = true;
     d->unknown = r->unknown.count;
     d->lacking = r->lacking.count;
-    if (!r->p->ignore_unknown)
+    if (r->p->ignore_unknown)
+        at_listing_warn(&r->unknown, d->log, "%s: %d tensors fit no layer and are left out", d->path, r->unknown.count);
+    else
         ok = at_listing_report(&r->unknown, d->log, AT_ERROR_INPUT, "%s: %d tensors fit no layer %s (attune lora convert "
                                "--ignore-unknown leaves them out)", d->path, r->unknown.count,
                                r->p->layers ? "of this model" : "that is named as in an adapter");
-    if (!r->p->drop_missing)
+    if (r->p->drop_missing)
+        at_listing_warn(&r->lacking, d->log, "%s: %d tensors are of the %s, which the model lacks, and are left out",
+                        d->path, r->lacking.count, at_component_name(r->lacked));
+    else
         ok = at_listing_report(&r->lacking, d->log, AT_ERROR_INPUT, "%s: %d tensors are of the %s, which the model lacks "
                                "(attune lora convert --drop-missing leaves them out)", d->path, r->lacking.count,
                                at_component_name(r->lacked)) && ok;
