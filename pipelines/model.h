@@ -13,6 +13,8 @@
 #include "core/models/vae.h"
 #include "pipelines/model_source.h"
 
+#define AT_MODEL_ADAPTERS 16 // at once
+
 enum at_part {
     AT_PART_TEXT = 1, // tokenizers and text encoders
     AT_PART_UNET = 2,
@@ -38,6 +40,8 @@ struct at_text_encoder {
     struct at_clip_config config;
     struct at_clip_tokenizer *tokenizer;
     struct at_params *params; // NULL if not asked for
+    struct at_adapter adapters[AT_MODEL_ADAPTERS]; // what at_text_adapt set
+    int adapter_count;
 };
 
 struct at_model {

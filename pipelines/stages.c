@@ -97,6 +97,16 @@ static bool prepare(struct at_model *m, struct stage *stage, int n, int height, 
     return stage->spread;
 }
 
+void at_text_adapt(struct at_model *m, int encoder, const struct at_adapter *adapters, int count)
+{
+    struct at_text_encoder *e = &m->text[encoder];
+    if (count != e->adapter_count || count)
+        at_model_stages_drop(m->stages, AT_PART_TEXT);
+    for (int i = 0; i < count; i++)
+        e->adapters[i] = adapters[i];
+    e->adapter_count = count;
+}
+
 bool at_text_encode(struct at_model *m, const int32_t *ids, int n, const struct at_text_params *params, float *rows)
 {
     const void *in[AT_TEXT_PORTS];

@@ -104,7 +104,8 @@ struct at_node *at_text_graph(const struct at_model *m, struct at_graph *g, int 
     *pooled = NULL;
     for (int i = 0; i < m->texts; i++) {
         const struct at_text_encoder *e = &m->text[i];
-        struct at_builder b = {.g = g, .params = e->params, .replica = replica};
+        struct at_builder b = {.g = g, .params = e->params, .replica = replica, .adapters = e->adapters,
+                               .adapter_count = e->adapter_count};
         struct at_clip_inputs clip = {.ids = in[i], .skip = (params ? params->clip_skip : 0) + two, .raw = two,
                                       .end = two && i == m->texts - 1 ? in[m->texts] : NULL};
         struct at_node *hidden = at_clip_text(&b, &e->config, &clip, pooled);

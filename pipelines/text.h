@@ -22,6 +22,10 @@ size_t at_text_floats(const struct at_model *m);
 
 // The integers of one prompt. A prompt that is cut is warned about with the part that was lost.
 AT_NODISCARD bool at_text_tokenize(const struct at_model *m, const char *prompt, int32_t *ids);
+// The text encoder of this number works with these adapters from now on; they are copied, what they point to must stay.
+// count 0: none.
+void at_text_adapt(struct at_model *m, int encoder, const struct at_adapter *adapters, int count);
+
 // Whether the text encoders have so many layers.
 AT_NODISCARD bool at_text_check(const struct at_model *m, const struct at_text_params *params);
 // Rows of n tokenised prompts (n,ids). params NULL: all 0; else they are checked.
@@ -36,7 +40,7 @@ AT_NODISCARD bool at_text_embed(struct at_model *m, const char *const *prompts, 
 
 // Appends the inputs for `batch` prompts to `in`, as many as the model has; returns how many.
 int at_text_inputs(const struct at_model *m, struct at_graph *g, int batch, struct at_node **in);
-// Hidden states (N,L,D) from them, with the gradients of a replica. *pooled (N,P), or NULL where the model has none.
+// Hidden states (N,L,D) from them, with the model's adapters and the gradients of a replica. *pooled (N,P), or NULL where the model has none.
 struct at_node *at_text_graph(const struct at_model *m, struct at_graph *g, int replica,
                               const struct at_text_params *params, struct at_node *const *in, struct at_node **pooled);
 // n tokenised prompts (n,ids) as the ports want them, into `out`, which points into `store` (n * ids integers); returns

@@ -232,8 +232,9 @@ static void open_dpo(struct dpo *d)
     const char *path = pipes_path("lora/pytorch_lora_weights.safetensors");
     struct at_safetensors *file = at_safetensors_open(&capture.log, path);
     d->lora = d->m ? at_lora_create(d->m, &lp) : NULL;
-    if (AT_CHECK(file && d->lora && at_params_load(d->lora->params, file, "unet.", NULL))) {
-        struct at_dpo_network policy = {d->m, &d->lora->adapter, SIDE, TOKENS}, reference = {d->m, NULL, SIDE, TOKENS};
+    if (AT_CHECK(file && d->lora && at_params_load(d->lora->part[AT_COMPONENT_UNET].params, file, "unet.", NULL))) {
+        struct at_dpo_network policy = {d->m, &d->lora->part[AT_COMPONENT_UNET], SIDE, TOKENS};
+        struct at_dpo_network reference = {d->m, NULL, SIDE, TOKENS};
         struct at_spread_params p = {.dev = dev, .items = 2 * PAIRS, .build = at_dpo_network_build, .priv = &policy,
                                      .gradient = true};
         struct at_spread_params r = {.dev = dev, .items = 2 * PAIRS, .build = at_dpo_network_build, .priv = &reference};
@@ -263,7 +264,7 @@ static void fill_rows(struct dpo *d)
 
 static void compare_gradients(const struct dpo *d)
 {
-    const struct at_params *params = d->lora->params;
+    const struct at_params *params = d->lora->part[AT_COMPONENT_UNET].params;
     size_t total = (size_t)params->total;
     float *sum = at_calloc(total, sizeof(float)), *one = at_calloc(total, sizeof(float));
     for (int r = 0; r < AT_REPLICAS && params->grad[r]; r++) {
