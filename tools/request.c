@@ -24,7 +24,7 @@ void at_request_options(struct at_options *o, struct at_request *r)
         {"count", 0, AT_OPTION_INT, &r->count, "N", "images a prompt", .min = 1, .max = 100000},
         {"seed", 0, AT_OPTION_SEED, &r->seed, "N", "of a prompt's first image; the next has N + 1"},
         {"steps", 's', AT_OPTION_INT, &r->steps, "N", "steps of the sampler",
-         .zero = "25, latent consistency models 4", .min = 0, .max = 1000},
+         .zero = "25, latent consistency models 4", .min = 1, .max = 1000},
         {"sampler", 0, AT_OPTION_CHOICE, &r->sampler, "NAME", "config is the model's own",
          .choices = at_sampler_names},
         {"karras", 0, AT_OPTION_FLAG, &r->karras, NULL, "noise levels of Karras et al., for euler and dpmpp_2m"},
