@@ -54,9 +54,17 @@ static inline void at_epilogue_end(const struct at_kernel *k, int64_t row, int64
             for (int64_t j = 0; j < cols; j++)
                 y[j] *= (real)0.5 * (1 + real_erf(y[j] * (real)0.70710678118654752));
             break;
-        default:
+        case AT_ACT_QUICK_GELU:
             for (int64_t j = 0; j < cols; j++)
                 y[j] *= real_sigmoid((real)1.702 * y[j]);
+            break;
+        case AT_ACT_RELU:
+            for (int64_t j = 0; j < cols; j++)
+                y[j] = y[j] < 0 ? 0 : y[j];
+            break;
+        default:
+            for (int64_t j = 0; j < cols; j++)
+                y[j] = real_tanh(y[j]);
         }
     }
 }

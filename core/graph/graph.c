@@ -129,6 +129,8 @@ struct at_node *at_graph_leaf(struct at_graph *g, const char *name, struct at_sh
     enum at_dtype dtype = store ? store->dtype : AT_F32;
     if (grad && at_dtype_half(dtype))
         return at_graph_fail(g, "%s: a weight of %s cannot be trained, only one of f32", name, at_dtype_name(dtype));
+    if (at_dtype_half(dtype) && offset % 2)
+        return at_graph_fail(g, "%s: halves must begin at an even element", name);
     struct at_node *n = leaf(g, name, shape, dtype);
     if (n) {
         n->store = store;

@@ -41,7 +41,8 @@ struct at_node {
     int update;                  // the input whose memory this node overwrites and becomes, or -1
     int segment;                 // the block it belongs to, for recomputation; -1: none
     // A leaf that lives outside the plan: element `offset` of a store, of the store's type. `grad` is the store of the
-    // same layout that collects its gradient; NULL: frozen. Halves are frozen.
+    // same layout that collects its gradient; NULL: frozen. Halves are
+    // frozen, and begin at an even element.
     struct at_store *store, *grad;
     int64_t offset;
 };

@@ -180,7 +180,7 @@ struct at_node *at_build_conv(struct at_builder *b, const char *name, struct at_
         conv = (struct at_conv_params){.stride = p->stride, .bottom = 1, .right = 1};
     enter(b, name);
     struct at_node *y = at_conv2d(b->g, x, weight, &conv);
-    y = adapt(b, name, x, add_bias(b, name, y, p->out, init), w, &conv);
+    y = adapt(b, name, x, p->no_bias ? y : add_bias(b, name, y, p->out, init), w, &conv);
     enter(b, NULL);
     return y;
 }

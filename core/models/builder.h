@@ -44,6 +44,7 @@ struct at_build_conv_params {
     int kernel, stride, pad; // stride 0: 1
     bool pad_end_only;       // pad one row and column at bottom and right only (the autoencoder's downsampling)
     bool zero;               // initialise with zeros
+    bool no_bias;            // not for 1x1
 };
 // NAME.weight (out,kh,kw,in), NAME.bias. A 1x1 convolution of stride 1 becomes a matrix product.
 struct at_node *at_build_conv(struct at_builder *b, const char *name, struct at_node *x,

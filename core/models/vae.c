@@ -26,27 +26,39 @@ static bool check_types(struct at_json c, const char *key, const char *only, int
     return true;
 }
 
-bool at_vae_config_parse(struct at_json c, struct at_vae_config *v)
+// Fields of both classes.
+static bool parse_shared(struct at_json c, bool tiny, struct at_vae_config *v)
 {
-    static const char *const statistics[] = {"latents_mean", "latents_std"};
-    *v = (struct at_vae_config){.channels = {64}};
-    const char *class, *act;
-    size_t blocks = 1;
-    if (!at_json_str(c, "_class_name", "AutoencoderKL", &class) || !at_json_str(c, "act_fn", "silu", &act))
-        return false;
-    if (strcmp(class, "AutoencoderKL") != 0)
-        return at_json_fail(at_json_get(c, "_class_name"), "\"%s\" is not an AutoencoderKL", class);
-    if (strcmp(act, "silu") != 0)
-        return at_json_fail(at_json_get(c, "act_fn"), "\"%s\" is not supported, only \"silu\"", act);
     double scaling, shift;
     bool ok = at_json_int(c, "in_channels", 3, 1, 1024, &v->in_channels) &&
               at_json_int(c, "out_channels", 3, 1, 1024, &v->out_channels) &&
               at_json_int(c, "latent_channels", 4, 1, 1024, &v->latent_channels) &&
-              at_json_ints(c, "block_out_channels", 1, 1 << 16, v->channels, AT_VAE_BLOCKS, &blocks) &&
+              at_json_int(c, "sample_size", tiny ? 512 : 32, 1, 1 << 16, &v->sample_size) &&
+              at_json_num(c, "scaling_factor", tiny ? 1 : 0.18215, &scaling) && at_json_num(c, "shift_factor", 0, &shift);
+    if (!ok)
+        return false;
+    if (!(scaling >= 1e-6 && scaling <= 1e6))
+        return at_json_fail(at_json_get(c, "scaling_factor"), "%g is out of range; it must be 1e-6 to 1e6", scaling);
+    if (!(fabs(shift) <= 1e6))
+        return at_json_fail(at_json_get(c, "shift_factor"), "%g is out of range; it must be -1e6 to 1e6", shift);
+    v->scaling_factor = (float)scaling;
+    v->shift_factor = (float)shift;
+    return true;
+}
+
+static bool parse_kl(struct at_json c, struct at_vae_config *v)
+{
+    static const char *const statistics[] = {"latents_mean", "latents_std"};
+    const char *act;
+    size_t blocks = 1;
+    v->channels[0] = 64;
+    if (!at_json_str(c, "act_fn", "silu", &act))
+        return false;
+    if (strcmp(act, "silu") != 0)
+        return at_json_fail(at_json_get(c, "act_fn"), "\"%s\" is not supported, only \"silu\"", act);
+    bool ok = at_json_ints(c, "block_out_channels", 1, 1 << 16, v->channels, AT_VAE_BLOCKS, &blocks) &&
               at_json_int(c, "layers_per_block", 1, 1, 64, &v->layers) &&
               at_json_int(c, "norm_num_groups", 32, 1, 1 << 16, &v->groups) &&
-              at_json_int(c, "sample_size", 32, 1, 1 << 16, &v->sample_size) &&
-              at_json_num(c, "scaling_factor", 0.18215, &scaling) && at_json_num(c, "shift_factor", 0, &shift) &&
               at_json_bool(c, "use_quant_conv", true, &v->quant_conv) &&
               at_json_bool(c, "use_post_quant_conv", true, &v->post_quant_conv) &&
               at_json_bool(c, "mid_block_add_attention", true, &v->mid_attention);
@@ -55,21 +67,31 @@ bool at_vae_config_parse(struct at_json c, struct at_vae_config *v)
     v->blocks = (int)blocks;
     if (v->blocks < 1)
         return at_json_fail(at_json_get(c, "block_out_channels"), "is empty");
-    if (!(scaling >= 1e-6 && scaling <= 1e6))
-        return at_json_fail(at_json_get(c, "scaling_factor"), "%g is out of range; it must be 1e-6 to 1e6", scaling);
-    if (!(fabs(shift) <= 1e6))
-        return at_json_fail(at_json_get(c, "shift_factor"), "%g is out of range; it must be -1e6 to 1e6", shift);
     for (int i = 0; i < 2; i++)
         if (at_json_present(at_json_get(c, statistics[i])))
             return at_json_fail(at_json_get(c, statistics[i]), "is not supported; only models with null here load");
-    v->scaling_factor = (float)scaling;
-    v->shift_factor = (float)shift;
     for (int i = 0; i < v->blocks; i++)
         if (v->channels[i] % v->groups)
             return at_json_fail(at_json_get(c, "block_out_channels"), "%d is not a multiple of norm_num_groups %d",
                                 v->channels[i], v->groups);
     return check_types(c, "down_block_types", "DownEncoderBlock2D", v->blocks) &&
            check_types(c, "up_block_types", "UpDecoderBlock2D", v->blocks);
+}
+
+bool at_vae_config_parse(struct at_json c, struct at_vae_config *v)
+{
+    const char *class;
+    *v = (struct at_vae_config){0};
+    if (!at_json_str(c, "_class_name", "AutoencoderKL", &class))
+        return false;
+    bool tiny = strcmp(class, "AutoencoderTiny") == 0;
+    if (!tiny && strcmp(class, "AutoencoderKL") != 0)
+        return at_json_fail(at_json_get(c, "_class_name"), "\"%s\" is not supported, only AutoencoderKL and "
+                            "AutoencoderTiny", class);
+    if (!parse_shared(c, tiny, v) || !(tiny ? at_vae_tiny_parse(c, &v->tiny) : parse_kl(c, v)))
+        return false;
+    v->blocks = tiny ? v->tiny.stages : v->blocks;
+    return true;
 }
 
 int at_vae_factor(const struct at_vae_config *c)
@@ -135,6 +157,10 @@ struct at_node *at_vae_encode(struct at_builder *b, const struct at_vae_config *
     if (image->shape.dim[1] % factor || image->shape.dim[2] % factor)
         return at_graph_fail(b->g, "the image is %lldx%lld, but this autoencoder needs multiples of %d",
                              (long long)image->shape.dim[2], (long long)image->shape.dim[1], factor);
+    if (c->tiny.stages) {
+        struct at_node *z = at_vae_tiny_encode(b, &c->tiny, image, c->latent_channels);
+        return at_concat(b->g, z, at_scale(b->g, z, 0, -30));
+    }
     at_scope_push(b, "encoder");
     struct at_node *x = at_build_conv(
         b, "conv_in", image, &(struct at_build_conv_params){.out = c->channels[0], .kernel = 3, .pad = 1});
@@ -161,6 +187,8 @@ struct at_node *at_vae_encode(struct at_builder *b, const struct at_vae_config *
 struct at_node *at_vae_decode(struct at_builder *b, const struct at_vae_config *c, struct at_node *z)
 {
     struct at_node *x = z;
+    if (c->tiny.stages)
+        return at_vae_tiny_decode(b, &c->tiny, z, c->out_channels);
     if (c->post_quant_conv)
         x = at_build_conv(b, "post_quant_conv", x,
                           &(struct at_build_conv_params){.out = c->latent_channels, .kernel = 1});

@@ -20,9 +20,17 @@ AT_HOST(act)
         for (int64_t i = s.begin; i < s.end; i++)
             y[i] = x[i] * (real)0.5 * (1 + real_erf(x[i] * (real)0.70710678118654752));
         break;
-    default:
+    case AT_ACT_QUICK_GELU:
         for (int64_t i = s.begin; i < s.end; i++)
             y[i] = x[i] * real_sigmoid((real)1.702 * x[i]);
+        break;
+    case AT_ACT_RELU:
+        for (int64_t i = s.begin; i < s.end; i++)
+            y[i] = x[i] < 0 ? 0 : x[i];
+        break;
+    default:
+        for (int64_t i = s.begin; i < s.end; i++)
+            y[i] = real_tanh(x[i]);
     }
 }
 
@@ -32,7 +40,7 @@ AT_HOST(act)
 static bool infer(struct at_node *n, char *why, size_t size)
 {
     int act = n->attr.i[0];
-    if (act < AT_ACT_SILU || act > AT_ACT_QUICK_GELU)
+    if (act < AT_ACT_SILU || act > AT_ACT_TANH)
         return at_infer_fail(why, size, "unknown activation %d", act);
     return at_infer_same(n, why, size);
 }
@@ -58,6 +66,10 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {3, 127}}}, .attr = {.i = {AT_ACT_SILU}}, .low = -20, .high = 20},
     {.in = {{2, {5, 205}}}, .attr = {.i = {AT_ACT_GELU}}, .low = -6, .high = 6},
     {.in = {{3, {2, 3, 65}}}, .attr = {.i = {AT_ACT_QUICK_GELU}}, .low = -6, .high = 6},
+    {.in = {{3, {2, 3, 65}}}, .attr = {.i = {AT_ACT_RELU}}, .low = -6, .high = 6},
+    {.in = {{2, {5, 205}}}, .attr = {.i = {AT_ACT_TANH}}, .low = -6, .high = 6},
+    {.in = {{2, {3, 127}}}, .attr = {.i = {AT_ACT_TANH}}, .low = -1e-3f, .high = 1e-3f},
+    {.in = {{1, {65}}}, .attr = {.i = {AT_ACT_TANH}}, .low = -1e6f, .high = 1e6f},
 };
 
 const struct at_op at_op_act = {

@@ -24,10 +24,20 @@ AT_HOST(act_bwd)
             dx[i] = dy[i] * (cdf + x[i] * (real)0.39894228040143268 * real_exp((real)-0.5 * x[i] * x[i]));
         }
         break;
-    default:
+    case AT_ACT_QUICK_GELU:
         for (int64_t i = s.begin; i < s.end; i++) {
             real p = real_sigmoid((real)1.702 * x[i]);
             dx[i] = dy[i] * p * (1 + (real)1.702 * x[i] * (1 - p));
+        }
+        break;
+    case AT_ACT_RELU:
+        for (int64_t i = s.begin; i < s.end; i++)
+            dx[i] = x[i] <= 0 ? 0 : dy[i];
+        break;
+    default:
+        for (int64_t i = s.begin; i < s.end; i++) {
+            real y = real_tanh(x[i]);
+            dx[i] = dy[i] * (1 - y) * (1 + y);
         }
     }
 }
@@ -50,6 +60,8 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {3, 127}}, {2, {3, 127}}}, .attr = {.i = {AT_ACT_SILU}}, .low = -8, .high = 8},
     {.in = {{2, {5, 205}}, {2, {5, 205}}}, .attr = {.i = {AT_ACT_GELU}}, .low = -6, .high = 6},
     {.in = {{1, {65}}, {1, {65}}}, .attr = {.i = {AT_ACT_QUICK_GELU}}, .low = -6, .high = 6},
+    {.in = {{2, {3, 127}}, {2, {3, 127}}}, .attr = {.i = {AT_ACT_RELU}}, .low = -6, .high = 6},
+    {.in = {{2, {5, 205}}, {2, {5, 205}}}, .attr = {.i = {AT_ACT_TANH}}, .low = -4, .high = 4},
 };
 
 const struct at_op at_op_act_bwd = {

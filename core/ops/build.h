@@ -11,6 +11,8 @@ enum at_act {
     AT_ACT_SILU,       // x sigmoid(x)
     AT_ACT_GELU,       // x (1 + erf(x / sqrt 2)) / 2
     AT_ACT_QUICK_GELU, // x sigmoid(1.702 x)
+    AT_ACT_RELU,       // max(x, 0); slope 0 at 0
+    AT_ACT_TANH,
 };
 
 // --- products -------------------------------------------------------------------------------------------------------

@@ -84,7 +84,8 @@ static bool lower(struct at_lower *l)
         .tap_x = c,
     };
     return at_lower_product(l, &(struct at_product_params){
-                                   .kernel = "conv2d_f32",
+                                   .kernel = "conv2d",
+                                   .b_type = l->node->in[1]->dtype,
                                    .push = &push.head,
                                    .push_size = sizeof(push),
                                    .k_segments = (uint32_t)(w.dim[1] * w.dim[2]),

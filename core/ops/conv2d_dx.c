@@ -110,7 +110,8 @@ static bool lower_phase(struct at_lower *l, int64_t at_y, int64_t at_x, uint32_t
         .y_u = (uint32_t)(stride * channels),
     };
     return at_lower_product(l, &(struct at_product_params){
-                                   .kernel = "conv2d_f32",
+                                   .kernel = "conv2d",
+                                   .b_type = l->node->in[1]->dtype,
                                    .push = &push.head,
                                    .push_size = sizeof(push),
                                    .k_segments = (uint32_t)(v.taps * u.taps),

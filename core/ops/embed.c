@@ -68,7 +68,7 @@ static bool lower(struct at_lower *l)
                              .rows = (uint32_t)at_shape_rows(l->node->shape),
                              .width = (uint32_t)table->shape.dim[1],
                              .limit = (uint32_t)table->shape.dim[0]};
-    return at_lower_gather(l, AT_GATHER_READ, &push);
+    return at_lower_gather(l, AT_GATHER_READ, table->dtype, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)

@@ -73,6 +73,7 @@ static bool lower(struct at_lower *l)
                                   .k = (uint32_t)s.k,
                                   .ta = l->node->attr.i[0],
                                   .tb = l->node->attr.i[1],
+                                  .b_type = l->node->in[1]->dtype,
                                   .lda = (uint32_t)s.lda,
                                   .ldb = (uint32_t)s.ldb,
                                   .ldy = (uint32_t)s.n,

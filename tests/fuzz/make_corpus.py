@@ -78,6 +78,17 @@ def model():
     put("model", "U_wide", "U" + json.dumps(dict(unet, block_out_channels=[65536] * 9, norm_num_groups=65536)))
     vae = json.loads((TINY / files["V"]).read_text())
     put("model", "V_factor", "V" + json.dumps(dict(vae, scaling_factor=1e300, shift_factor=-1e300)))
+    tiny = {"_class_name": "AutoencoderTiny", "act_fn": "relu", "upsample_fn": "nearest", "in_channels": 3,
+            "encoder_block_out_channels": [64] * 4, "decoder_block_out_channels": [64] * 4, "latent_magnitude": 3,
+            "num_encoder_blocks": [1, 3, 3, 3], "num_decoder_blocks": [3, 3, 3, 1], "latent_shift": 0.5,
+            "latent_channels": 4, "out_channels": 3, "upsampling_scaling_factor": 2, "scaling_factor": 1.0}
+    put("model", "V_tiny", "V" + json.dumps(tiny))
+    put("model", "V_tiny_bare", 'V{"_class_name":"AutoencoderTiny"}')
+    put("model", "V_tiny_none", "V" + json.dumps(dict(tiny, num_encoder_blocks=[], encoder_block_out_channels=[])))
+    put("model", "V_tiny_long", "V" + json.dumps(dict(tiny, num_encoder_blocks=[1] * 9)))
+    put("model", "V_tiny_half", "V" + json.dumps(dict(tiny, num_decoder_blocks=[1] * 3, decoder_block_out_channels=[64] * 3)))
+    put("model", "V_tiny_widths", "V" + json.dumps(dict(tiny, decoder_block_out_channels=[64, 64, 32, 64])))
+    put("model", "V_tiny_up", "V" + json.dumps(dict(tiny, upsampling_scaling_factor=3, latent_magnitude=-1e300)))
     betas = [0, 1, 0.5]
     plan = dict(num_train_timesteps=3, trained_betas=betas, rescale_betas_zero_snr=True)
     put("model", "S_betas", "S" + json.dumps(plan))

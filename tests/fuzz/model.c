@@ -28,7 +28,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     else if (doc && data[0] == 'C')
         ok = at_clip_config_parse(root, &clip) && clip.width % clip.heads == 0 && clip.eps > 0;
     else if (doc && data[0] == 'V')
-        ok = at_vae_config_parse(root, &vae) && vae.blocks > 0 && vae.channels[vae.blocks - 1] % vae.groups == 0;
+        ok = at_vae_config_parse(root, &vae) && vae.blocks > 0 &&
+             (vae.tiny.stages ? vae.tiny.encoder_width > 0 && vae.tiny.decoder_width > 0
+                              : vae.channels[vae.blocks - 1] % vae.groups == 0);
     else if (doc)
         ok = (schedule = at_schedule_parse((const char *)data + 1, size - 1, "fuzz", &log)) != NULL;
     if (size && ok != (log.error == AT_ERROR_NONE))

@@ -141,6 +141,8 @@ case("pick", lambda x, i: x[torch.arange(3), i], [rnd(3, 6, 4), torch.tensor([5,
 case("scale_rows", lambda x, s: x * s[:, None, None], [rnd(3, 4, 5), rnd(3)])
 case("sum_sample", lambda x: x.sum((1, 2)), [rnd(2, 3, 4, 5)], {0})  # an adjoint: no gradient
 adamw()
+case("relu", F.relu, [rnd(3, 41, scale=3)])
+case("tanh", torch.tanh, [rnd(3, 41, scale=2)])
 
 path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "ops.safetensors")
 versions = {"torch": torch.__version__, "diffusers": diffusers.__version__, "numpy": np.__version__}

@@ -43,6 +43,8 @@ BUILD(layer_norm, at_layer_norm(g, in[0], in[1], in[2], 1e-5f))
 BUILD(silu, at_act(g, in[0], AT_ACT_SILU))
 BUILD(gelu, at_act(g, in[0], AT_ACT_GELU))
 BUILD(quick_gelu, at_act(g, in[0], AT_ACT_QUICK_GELU))
+BUILD(relu, at_act(g, in[0], AT_ACT_RELU))
+BUILD(tanh_act, at_act(g, in[0], AT_ACT_TANH))
 BUILD(geglu, at_geglu(g, in[0]))
 BUILD(upsample_2x, at_upsample(g, in[0], 6, 8))
 BUILD(upsample_odd, at_upsample(g, in[0], 7, 9))
@@ -78,6 +80,8 @@ static const struct golden_case cases[] = {
     {"silu", silu, 0},
     {"gelu", gelu, 0},
     {"quick_gelu", quick_gelu, 0},
+    {"relu", relu, 0},
+    {"tanh", tanh_act, 0},
     {"geglu", geglu, 0},
     {"upsample_2x", upsample_2x, 0},
     {"upsample_odd", upsample_odd, 0},
