@@ -9,12 +9,6 @@
 
 #define V_SPREAD 0.09 // deviation of the bias above which SD 2.x is taken to predict v
 
-const char *at_family_name(enum at_family family)
-{
-    static const char *const names[] = {"SD 1.x", "SD 2.x", "SDXL"};
-    return names[family];
-}
-
 static bool has(const struct at_safetensors *file, const char *name)
 {
     return at_safetensors_find(file, name);
@@ -122,7 +116,8 @@ static const char *odd_inputs(const struct at_safetensors *file)
                            : NULL;
 }
 
-bool at_family_find(struct at_log *log, const char *path, const struct at_safetensors *file, enum at_family *family)
+bool at_single_family_find(struct at_log *log, const char *path, const struct at_safetensors *file,
+                           enum at_family *family)
 {
     const char *what = kind_of_part(file);
     *family = AT_FAMILY_SD1;

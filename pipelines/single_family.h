@@ -5,11 +5,9 @@
 
 #include "pipelines/single_names.h"
 
-const char *at_family_name(enum at_family family); // "SD 1.x"
-
 // The family of a whole checkpoint. What is none, or one that is not supported, fails by name and with what to do.
-AT_NODISCARD bool at_family_find(struct at_log *log, const char *path, const struct at_safetensors *file,
-                                 enum at_family *family);
+AT_NODISCARD bool at_single_family_find(struct at_log *log, const char *path, const struct at_safetensors *file,
+                                        enum at_family *family);
 
 // What the denoiser puts out. SD 2.x has two kinds of equal names and shapes. In this order: keys that say so (v_pred),
 // metadata (modelspec), for SD 2.x the weights: ComfyUI's rule, by which the last norm's bias spreads further under v.

@@ -131,7 +131,7 @@ static struct at_single *create(struct at_log *log, const char *path, struct at_
     if (ok) {
         s->log = log;
         s->tokenizer = options->tokenizer;
-        ok = at_family_find(log, path, file, &s->family) && check_types(log, path, file) &&
+        ok = at_single_family_find(log, path, file, &s->family) && check_types(log, path, file) &&
              divide(s, file, options->allow_unexpected) && at_single_prediction_find(file, s->family, &s->prediction) &&
              (s->index = at_single_index(log, path, s->family));
     }

@@ -5,8 +5,7 @@
 #define PIPELINES_SINGLE_NAMES_H
 
 #include "core/io/safetensors.h"
-
-enum at_family { AT_FAMILY_SD1, AT_FAMILY_SD2, AT_FAMILY_SDXL, AT_FAMILIES };
+#include "core/models/layers.h"
 
 enum at_single_part { AT_SINGLE_UNET, AT_SINGLE_VAE, AT_SINGLE_TEXT, AT_SINGLE_TEXT_2, AT_SINGLE_PARTS };
 

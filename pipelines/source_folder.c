@@ -123,7 +123,7 @@ struct at_json_doc *at_folder_config(const struct at_model_source *s, const char
 static struct at_safetensors *tidy(const struct at_model_source *s, const char *component, struct at_safetensors *all)
 {
     const char *class = class_of(s, component);
-    bool projected = class && strcmp(class, "CLIPTextModelWithProjection") == 0;
+    bool projected = !class || strcmp(class, "CLIPTextModel") != 0;
     size_t count = at_safetensors_count(all), changed = 0;
     for (size_t i = 0; i < count; i++)
         changed += at_names_tidy(component, projected, at_safetensors_at(all, i), &(struct at_st_name){0}) != AT_NAME_KEPT;

@@ -5,6 +5,8 @@
 #include "core/base/utf8.h"
 #include "core/io/file.h"
 #include "core/io/sha256.h"
+#include "pipelines/lora_data.h"
+#include "pipelines/sample.h"
 
 #include <math.h>
 #include <string.h>
@@ -12,7 +14,6 @@
 #define LORA_FILE "pytorch_lora_weights.safetensors"
 #define EMBEDDED "embedded"
 #define EMBEDDED_CFG 4.0 // as in testing the embedded model
-#define DEFAULT_CFG 7.5  // diffusers' Stable Diffusion pipelines
 
 void at_reading_options(struct at_options *o, struct at_source_options *r)
 {
@@ -59,12 +60,9 @@ static bool add_lora(struct at_log *log, struct at_loaded *l, const char *word, 
     if (!path[0] || !(fabs(scale) <= 100))
         return at_fail(log, AT_ERROR_USAGE, "\"%.*s\": expected an adapter's FILE[:SCALE], the scale from -100 to 100",
                        (int)n, word);
-    if (at_dir_exists(path)) {
-        file->path = at_path_join(path, LORA_FILE);
-        at_free(path);
-        return file->path || at_fail_memory(log, n);
-    }
-    return true;
+    file->path = at_lora_data_path(path);
+    at_free(path);
+    return file->path || at_fail_memory(log, n);
 }
 
 const char *at_model_word(const char *word)
@@ -188,5 +186,5 @@ char *at_loaded_label(const struct at_loaded *l)
 
 double at_loaded_cfg(const struct at_loaded *l)
 {
-    return l->path ? DEFAULT_CFG : EMBEDDED_CFG;
+    return l->path ? at_sample_cfg(l->model) : EMBEDDED_CFG;
 }

@@ -122,6 +122,11 @@ static void sd2_draws_as_its_folder(void)
     check_drawing(&sd2, false, "!");
 }
 
+static void sdxl_draws_as_its_folder(void)
+{
+    check_drawing(&sdxl, true, "<|endoftext|>");
+}
+
 static bool fails(const char *path, const struct at_source_options *reading, const char *part)
 {
     struct at_model *m = at_model_open(NULL, &(struct at_model_params){.path = path, .reading = reading, .check = true},
@@ -359,6 +364,7 @@ int main(void)
     if (single_load(&sd1, "tiny_sd1", true) && single_load(&sd2, "tiny_sd2", true) && single_load(&sdxl, "tiny_sdxl", true)) {
         AT_RUN(sd1_draws_as_its_folder);
         AT_RUN(sd2_draws_as_its_folder);
+        AT_RUN(sdxl_draws_as_its_folder);
         AT_RUN(tokenizers);
         AT_RUN(predictions);
         AT_RUN(unexpected_and_missing);
