@@ -81,6 +81,7 @@ static bool read_configs(struct at_model *m, unsigned parts)
     if (ok && parts & AT_PART_VAE) {
         struct at_json_doc *doc = at_source_config(m->source, "vae");
         ok = doc && at_vae_config_parse(at_json_root(doc), &m->vae);
+        m->vae.exact = m->vae.exact && m->texts == 2; // the others' say so as well, but do not overflow
         at_json_destroy(&doc);
     }
     return ok;

@@ -3,14 +3,16 @@
 // from channel hi on those of b (rows, C - hi) where there is one.
 // slice: lo = 0, hi = C. unslice: first = 0, no b. concat: lo = first = 0, hi = A.
 // Constants: 0 workgroup, 1 wide: all addresses and channel numbers are multiples of four elements, 2 whether b is
-// there.
+// there, 4 which of a, b, y (bits 0, 1, 2) are of halves, with wide.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "lib/types.glsl"
+#include "lib/fours.glsl"
 #include "lib/grid.glsl"
 
 layout(constant_id = 1) const uint WIDE = 0;
 layout(constant_id = 2) const uint HAS_B = 0;
+layout(constant_id = 4) const uint HALVES = 0;
 
 layout(push_constant, std430) uniform Push
 {
@@ -29,10 +31,10 @@ void main()
         if (WIDE != 0) {
             vec4 v = vec4(0);
             if (in_a)
-                v = F32x4(a).v[at];
+                v = four_load(a, at, (HALVES & 1u) != 0);
             else if (in_b)
-                v = F32x4(b).v[at];
-            F32x4(y).v[i] = v;
+                v = four_load(b, at, (HALVES & 2u) != 0);
+            four_store(y, i, v, (HALVES & 4u) != 0);
         } else {
             float v = 0;
             if (in_a)

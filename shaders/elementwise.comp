@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // y[i] = f(a[i], b[i]) for i < n; the formulas stand in f. y may be a or b.
-// Constants: 0 workgroup, 1 wide: all addresses are aligned to four elements, 2 kind of f, 3 activation (enum at_act).
+// Constants: 0 workgroup, 1 wide: all addresses are aligned to four elements, 2 kind of f, 3 activation (enum at_act),
+// 4 which of a, b, y (bits 0, 1, 2) are of halves, with wide and n a multiple of four.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "lib/types.glsl"
+#include "lib/fours.glsl"
 #include "lib/grid.glsl"
 #include "lib/act.glsl"
 
 layout(constant_id = 1) const uint WIDE = 0;
 layout(constant_id = 2) const uint KIND = 0;
 layout(constant_id = 3) const uint ACT = 0;
+layout(constant_id = 4) const uint HALVES = 0;
 
 layout(push_constant, std430) uniform Push
 {
@@ -48,10 +51,11 @@ void main()
     for (uint i = grid_first(); i < fours; i += grid_step()) {
         vec4 u = vec4(0), v = vec4(0);
         if (reads_a)
-            u = F32x4(a).v[i];
+            u = four_load(a, i, (HALVES & 1u) != 0);
         if (reads_b)
-            v = F32x4(b).v[i];
-        F32x4(y).v[i] = vec4(f(u.x, v.x, rate), f(u.y, v.y, rate), f(u.z, v.z, rate), f(u.w, v.w, rate));
+            v = four_load(b, i, (HALVES & 2u) != 0);
+        four_store(y, i, vec4(f(u.x, v.x, rate), f(u.y, v.y, rate), f(u.z, v.z, rate), f(u.w, v.w, rate)),
+                   (HALVES & 4u) != 0);
     }
     for (uint i = 4 * fours + grid_first(); i < n; i += grid_step()) {
         float u = 0, v = 0;

@@ -5,15 +5,18 @@
 //   KIND 2: y = p + exp(l / 2) o                                         (rows, C)
 //   KIND 3: y = [o | o r exp(l / 2) / 2, 0 where q is clamped]           (rows, 2C); r (rows, C); may be m
 //   KIND 4: y = d [p | (exp(l) - 1) / 2, 0 where q is clamped]           (rows, 2C); d = o[row / per]; may be m
-// Constants: 0 workgroup, 1 wide: C is a multiple of four, the addresses are aligned to four elements, 2 kind.
+// Constants: 0 workgroup, 1 wide: C is a multiple of four, the addresses are aligned to four elements, 2 kind,
+// 4 which of m, y (bits 0, 2) are of halves, with wide (f16, no relation to the halves of a row).
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "lib/types.glsl"
+#include "lib/fours.glsl"
 #include "lib/grid.glsl"
 #include "lib/act.glsl"
 
 layout(constant_id = 1) const uint WIDE = 0;
 layout(constant_id = 2) const uint KIND = 0;
+layout(constant_id = 4) const uint HALVES = 0;
 
 layout(push_constant, std430) uniform Push
 {
@@ -51,7 +54,8 @@ float second_half(float p, float q, float s, float t)
 void wide(uint i)
 {
     uint w = c / 4, row = i / w, k = i % w, at = row * 2 * w + k;
-    vec4 p = F32x4(m).v[at], q = F32x4(m).v[at + w], s = vec4(0), t = vec4(0);
+    bool m_halves = (HALVES & 1u) != 0, y_halves = (HALVES & 4u) != 0;
+    vec4 p = four_load(m, at, m_halves), q = four_load(m, at + w, m_halves), s = vec4(0), t = vec4(0);
     if (KIND == 4)
         s = vec4(o.v[row / per]);
     else if (KIND != 0)
@@ -61,12 +65,13 @@ void wide(uint i)
     vec4 a = vec4(first_half(p.x, q.x, s.x, t.x), first_half(p.y, q.y, s.y, t.y), first_half(p.z, q.z, s.z, t.z),
                   first_half(p.w, q.w, s.w, t.w));
     if (KIND == 0 || KIND == 2) {
-        F32x4(y).v[i] = a;
+        four_store(y, i, a, y_halves);
         return;
     }
-    F32x4(y).v[at] = a;
-    F32x4(y).v[at + w] = vec4(second_half(p.x, q.x, s.x, t.x), second_half(p.y, q.y, s.y, t.y),
-                              second_half(p.z, q.z, s.z, t.z), second_half(p.w, q.w, s.w, t.w));
+    vec4 b = vec4(second_half(p.x, q.x, s.x, t.x), second_half(p.y, q.y, s.y, t.y), second_half(p.z, q.z, s.z, t.z),
+                  second_half(p.w, q.w, s.w, t.w));
+    four_store(y, at, a, y_halves);
+    four_store(y, at + w, b, y_halves);
 }
 
 void narrow(uint i)

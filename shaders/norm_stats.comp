@@ -7,16 +7,18 @@
 //   KIND 2: means over the group of gamma times sums over rows: x (n, 2, C), the second sum's mean before the first's.
 // FINAL: dst[2 j], dst[2 j + 1] = mean, 1 / sqrt(variance + eps) (KIND 0, 1).
 // Constants: 0 workgroup, a power of two, 1 wide: width is a multiple of four and x aligned to four elements, 2 kind,
-// 3 final.
+// 3 final, 4 whether x is of halves (KIND 0).
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "lib/types.glsl"
+#include "lib/fours.glsl"
 #include "lib/grid.glsl"
 #include "lib/reduce.glsl"
 
 layout(constant_id = 1) const uint WIDE = 0;
 layout(constant_id = 2) const uint KIND = 0;
 layout(constant_id = 3) const uint FINAL = 0;
+layout(constant_id = 4) const uint HALVES = 0;
 
 layout(push_constant, std430) uniform Push
 {
@@ -25,11 +27,11 @@ layout(push_constant, std430) uniform Push
     float eps;
 };
 
-vec4 load(F32 from, uint i)
+vec4 load(uint i)
 {
     if (WIDE != 0)
-        return F32x4(from).v[i / 4];
-    return vec4(from.v[i], 0, 0, 0);
+        return four_load(x, i / 4, HALVES != 0);
+    return vec4(one_load(x, i, HALVES != 0), 0, 0, 0);
 }
 
 // A chunk: its first element, and how many it has.
@@ -47,12 +49,12 @@ vec4 lanes()
 vec2 deviations(Chunk k)
 {
     uint u = WIDE != 0 ? 4 : 1;
-    float shift = x.v[k.at], sum = 0, square = 0;
+    float shift = one_load(x, k.at, HALVES != 0), sum = 0, square = 0;
     for (uint e = gl_LocalInvocationID.x * u; e < k.count; e += gl_WorkGroupSize.x * u)
-        sum += dot(load(x, k.at + e / width * c + e % width) - shift, lanes());
+        sum += dot(load(k.at + e / width * c + e % width) - shift, lanes());
     float mean = shift + reduce_sum(sum) / float(k.count);
     for (uint e = gl_LocalInvocationID.x * u; e < k.count; e += gl_WorkGroupSize.x * u) {
-        vec4 d = (load(x, k.at + e / width * c + e % width) - mean) * lanes();
+        vec4 d = (load(k.at + e / width * c + e % width) - mean) * lanes();
         square += dot(d, d);
     }
     return vec2(mean, reduce_sum(square));

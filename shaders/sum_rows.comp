@@ -5,16 +5,19 @@
 //   KIND 1: for the adjoints of a norm, y (outer, chunks, 2, C): the sums of e xhat and of e; x is dy and z the norm's
 //   input, xhat = (z - mean) rstd, e = dy act'(gamma xhat + beta) with ACT, else dy; of row r and
 //   channel c mean and rstd are stats[2 j], stats[2 j + 1], j = r / hw groups + c / width.
-// Constants: 0 workgroup, a power of two, 1 lanes, a power of two up to the workgroup, 2 kind, 3 activation.
+// Constants: 0 workgroup, a power of two, 1 lanes, a power of two up to the workgroup, 2 kind, 3 activation,
+// 4 whether z is of halves.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "lib/types.glsl"
+#include "lib/fours.glsl"
 #include "lib/grid.glsl"
 #include "lib/act.glsl"
 
 layout(constant_id = 1) const uint LANES = 32;
 layout(constant_id = 2) const uint KIND = 0;
 layout(constant_id = 3) const uint ACT = 0;
+layout(constant_id = 4) const uint HALVES = 0;
 
 layout(push_constant, std430) uniform Push
 {
@@ -30,7 +33,7 @@ vec2 value(uint row, uint k)
     if (KIND == 0)
         return vec2(e, 0);
     uint j = row / hw * groups + k / width;
-    float xhat = (z.v[row * c + k] - stats.v[2 * j]) * stats.v[2 * j + 1];
+    float xhat = (one_load(z, row * c + k, HALVES != 0) - stats.v[2 * j]) * stats.v[2 * j + 1];
     if (ACT != 0)
         e *= act_slope(ACT, gamma.v[k] * xhat + beta.v[k]);
     return vec2(e * xhat, e);

@@ -3,14 +3,17 @@
 // (floor(i H / h), floor(j W / w)).
 //   KIND 0: y large from x small.
 //   KIND 1, its adjoint: y small from x large, each pixel the sum of those that read it.
-// Constants: 0 workgroup, 1 wide: C is a multiple of four and the addresses are aligned to four elements, 2 kind.
+// Constants: 0 workgroup, 1 wide: C is a multiple of four and the addresses are aligned to four elements, 2 kind,
+// 4 which of x, y (bits 0, 2) are of halves, with wide.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "lib/types.glsl"
+#include "lib/fours.glsl"
 #include "lib/grid.glsl"
 
 layout(constant_id = 1) const uint WIDE = 0;
 layout(constant_id = 2) const uint KIND = 0;
+layout(constant_id = 4) const uint HALVES = 0;
 
 layout(push_constant, std430) uniform Push
 {
@@ -27,14 +30,14 @@ uint first_reader(uint at, uint from, uint to)
 vec4 load(uint i)
 {
     if (WIDE != 0)
-        return F32x4(x).v[i];
+        return four_load(x, i, (HALVES & 1u) != 0);
     return vec4(x.v[i], 0, 0, 0);
 }
 
 void store(uint i, vec4 v)
 {
     if (WIDE != 0)
-        F32x4(y).v[i] = v;
+        four_store(y, i, v, (HALVES & 4u) != 0);
     else
         y.v[i] = v.x;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// --device and --threads.
+// The options that say where and how it is computed.
 #ifndef TOOLS_DEVICE_H
 #define TOOLS_DEVICE_H
 
@@ -9,6 +9,7 @@
 struct at_device_choice {
     const char *device; // "auto", "cpu", "vulkan", "vulkan:1", "vulkan:radeon"
     int threads;        // of the CPU; 0: all
+    const char *activations; // "f32", "f16": how a GPU keeps them (core/graph/halve.h)
     bool offload;       // frozen weights stay in host memory
     bool guard;         // stop at the first value that is not finite (core/graph/guard.h)
 };

@@ -4,6 +4,7 @@
 #include "core/base/alloc.h"
 #include "core/base/half.h"
 #include "core/graph/fuse.h"
+#include "core/graph/halve.h"
 
 #include <string.h>
 
@@ -126,6 +127,8 @@ struct at_exec *at_exec_create(struct at_device *dev, struct at_graph *g)
     if (!at_graph_ok(g))
         return NULL;
     at_graph_fuse(g);
+    if (dev->activations == AT_F16 && at_graph_halve(g) < 0)
+        return NULL;
     struct at_exec *e = at_calloc(1, sizeof(*e));
     if (!e) {
         at_fail_memory(dev->log, sizeof(*e));

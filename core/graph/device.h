@@ -2,7 +2,7 @@
 // A device executes plans. Three implementations: the CPU (float), the oracle (the same kernels in double), and Vulkan.
 //
 //     struct at_device *dev = at_cpu_open(&(struct at_cpu_params){0}, log);
-//     struct at_exec *exec = at_exec_create(dev, graph);     // fuses, plans, allocates
+//     struct at_exec *exec = at_exec_create(dev, graph);     // fuses, halves, plans, allocates
 //     at_exec_write(exec, x, data);
 //     at_exec_run(exec, 0);
 //     at_exec_read(exec, y, out);
@@ -38,6 +38,7 @@ struct at_device {
     size_t memory;    // all there is; 0: not known
     bool offload;     // frozen weights are to live in host memory (at_fetch), if the device has memory of its own
     bool guard;       // look at every value; set before plans are compiled (guard.h)
+    enum at_dtype activations; // AT_F16: forward values of plans lie in halves where they can (halve.h); else AT_F32
     int workers;      // plans that may run at the same time, each from a thread of its own (in an OpenMP team)
     size_t allocated, peak; // bytes now and at most
     // The same by use; the peak's is the state at the common peak, but AT_USE_HOST is in neither sum and has its own.
@@ -89,7 +90,7 @@ struct at_exec {
     struct at_run *run;
 };
 
-// Fuses and plans the graph, and allocates what the plan says. The graph must outlive it and not change any more.
+// Fuses, halves and plans the graph, and allocates what the plan says. The graph must outlive it and not change any more.
 struct at_exec *at_exec_create(struct at_device *dev, struct at_graph *g);
 void at_exec_destroy(struct at_exec **exec);
 // n and dtype follow from the node: an input, or a live node marked as output.

@@ -118,7 +118,8 @@ struct at_device *at_dry_open(const struct at_device *like, struct at_log *log)
                                 .max_chunk = like->max_chunk,
                                 .memory = like->memory,
                                 .workers = like->workers,
-                                .offload = like->offload};
+                                .offload = like->offload,
+                                .activations = like->activations};
     memcpy(d->dev.name, like->name, sizeof(d->dev.name));
     return &d->dev;
 }

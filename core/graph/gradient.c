@@ -68,7 +68,10 @@ static struct at_node *value(struct tape *t, struct at_node *n)
     for (int i = 0; i < AT_ARITY; i++)
         in[i] = value(t, n->in[i]);
     at_graph_scope(t->g, n->scope);
-    return t->copy[n->id] = at_graph_append(t->g, n->op, in, AT_ARITY, &n->attr, &n->shape);
+    at_graph_exact(t->g, n->exact);
+    t->copy[n->id] = at_graph_append(t->g, n->op, in, AT_ARITY, &n->attr, &n->shape);
+    at_graph_exact(t->g, true);
+    return t->copy[n->id];
 }
 
 static void collect(struct tape *t, struct at_node *n, struct at_node *dx)
@@ -142,9 +145,11 @@ bool at_graph_backward(struct at_graph *g, const struct at_gradient_params *p)
     if (!ok)
         at_graph_fail(g, "out of memory while building the gradient");
     if (ok) {
+        bool exact = at_graph_exact(g, true); // gradients have the range of f32, and need no loss scaling
         mark_needs(&t, p);
         mark_kept(&t, p->recompute);
         ok = run(&t, p) && at_graph_ok(g);
+        at_graph_exact(g, exact);
     }
     at_free(t.needs);
     at_free(t.keep);

@@ -17,7 +17,7 @@ struct at_graph {
     size_t count, capacity;
     const char *scope;
     int phase, segment, segments;
-    bool failed;
+    bool exact, failed;
 };
 
 struct at_graph *at_graph_create(struct at_log *log)
@@ -90,7 +90,8 @@ static struct at_node *append(struct at_graph *g)
         return NULL;
     }
     *n = (struct at_node){
-        .id = (int)g->count, .scope = g->scope, .phase = g->phase, .update = -1, .segment = g->segment};
+        .id = (int)g->count, .scope = g->scope, .phase = g->phase, .update = -1, .exact = g->exact,
+        .segment = g->segment};
     g->nodes[g->count++] = n;
     return n;
 }
@@ -100,6 +101,13 @@ void at_graph_scope(struct at_graph *g, const char *scope)
     if (scope && scope[0] && g->scope && strcmp(scope, g->scope) == 0)
         return;
     g->scope = scope && scope[0] ? at_arena_strf(g->arena, "%s", scope) : NULL;
+}
+
+bool at_graph_exact(struct at_graph *g, bool exact)
+{
+    bool was = g->exact;
+    g->exact = exact;
+    return was;
 }
 
 static struct at_node *leaf(struct at_graph *g, const char *name, struct at_shape shape, enum at_dtype dtype)

@@ -39,6 +39,7 @@ struct at_node {
     int phase;                   // the run that computes it (an input: the run it must be written before)
     bool output;                 // the host may read it after its phase
     int update;                  // the input whose memory this node overwrites and becomes, or -1
+    bool exact;                  // stays f32 where the device keeps activations in halves (halve.h)
     int segment;                 // the block it belongs to, for recomputation; -1: none
     // A leaf that lives outside the plan: element `offset` of a store, of the store's type. `grad` is the store of the
     // same layout that collects its gradient; NULL: frozen. Halves are
@@ -67,6 +68,8 @@ struct at_node *at_graph_append(struct at_graph *g, const struct at_op *op, stru
                                 const struct at_attr *attr, const struct at_shape *shape);
 // Nodes appended from now on belong to this layer ("" or NULL: none). The text is copied.
 void at_graph_scope(struct at_graph *g, const char *scope);
+// Nodes appended from now on stay f32 on every device, or do not have to. Returns what was.
+bool at_graph_exact(struct at_graph *g, bool exact);
 // Marks a node to be read by the host. Returns it.
 struct at_node *at_graph_output(struct at_graph *g, struct at_node *node, const char *name);
 // Nodes appended from now on belong to the next phase.

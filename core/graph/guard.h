@@ -7,7 +7,7 @@
 
 #include "core/graph/graph.h"
 
-// Whether the guard looks at what a node puts out: new reals, and neither integers nor another shape of its input.
+// Whether the guard looks at what a node puts out: new reals, of f32 or f16, and neither integers nor another shape of its input.
 bool at_guard_watches(const struct at_node *node);
 // Logs which layer, op and shape it is: "conv2d in down_blocks.0.resnets.1.conv1, (1,64,64,320): ...". Returns false.
 // May be called by the threads of a team.

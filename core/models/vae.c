@@ -34,7 +34,8 @@ static bool parse_shared(struct at_json c, bool tiny, struct at_vae_config *v)
               at_json_int(c, "out_channels", 3, 1, 1024, &v->out_channels) &&
               at_json_int(c, "latent_channels", 4, 1, 1024, &v->latent_channels) &&
               at_json_int(c, "sample_size", tiny ? 512 : 32, 1, 1 << 16, &v->sample_size) &&
-              at_json_num(c, "scaling_factor", tiny ? 1 : 0.18215, &scaling) && at_json_num(c, "shift_factor", 0, &shift);
+              at_json_num(c, "scaling_factor", tiny ? 1 : 0.18215, &scaling) && at_json_num(c, "shift_factor", 0, &shift) &&
+              at_json_bool(c, "force_upcast", false, &v->exact);
     if (!ok)
         return false;
     if (!(scaling >= 1e-6 && scaling <= 1e6))
@@ -149,7 +150,7 @@ static struct at_node *mid(struct at_builder *b, const struct at_vae_config *c, 
     return x;
 }
 
-struct at_node *at_vae_encode(struct at_builder *b, const struct at_vae_config *c, struct at_node *image)
+static struct at_node *encode(struct at_builder *b, const struct at_vae_config *c, struct at_node *image)
 {
     if (!image)
         return NULL;
@@ -184,7 +185,7 @@ struct at_node *at_vae_encode(struct at_builder *b, const struct at_vae_config *
     return x;
 }
 
-struct at_node *at_vae_decode(struct at_builder *b, const struct at_vae_config *c, struct at_node *z)
+static struct at_node *decode(struct at_builder *b, const struct at_vae_config *c, struct at_node *z)
 {
     struct at_node *x = z;
     if (c->tiny.stages)
@@ -212,4 +213,20 @@ struct at_node *at_vae_decode(struct at_builder *b, const struct at_vae_config *
     x = at_build_conv(b, "conv_out", x, &(struct at_build_conv_params){.out = c->out_channels, .kernel = 3, .pad = 1});
     at_scope_pop(b);
     return x;
+}
+
+struct at_node *at_vae_encode(struct at_builder *b, const struct at_vae_config *c, struct at_node *image)
+{
+    bool exact = at_graph_exact(b->g, c->exact);
+    struct at_node *moments = encode(b, c, image);
+    at_graph_exact(b->g, exact);
+    return moments;
+}
+
+struct at_node *at_vae_decode(struct at_builder *b, const struct at_vae_config *c, struct at_node *z)
+{
+    bool exact = at_graph_exact(b->g, c->exact);
+    struct at_node *image = decode(b, c, z);
+    at_graph_exact(b->g, exact);
+    return image;
 }

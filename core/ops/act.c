@@ -53,7 +53,8 @@ static void backward(struct at_backward *b)
 static bool lower(struct at_lower *l)
 {
     return at_lower_elementwise(
-        l, &(struct at_lower_map){AT_MAP_ACT, .act = l->node->attr.i[0], .a = l->in[0], .y = l->out, .n = at_lower_count(l->node->shape)});
+        l, &(struct at_lower_map){AT_MAP_ACT, .act = l->node->attr.i[0], .a = l->in[0], .y = l->out,
+             .halves = at_lower_halves_mask(l, 0, -1), .n = at_lower_count(l->node->shape)});
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -70,6 +71,9 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {5, 205}}}, .attr = {.i = {AT_ACT_TANH}}, .low = -6, .high = 6},
     {.in = {{2, {3, 127}}}, .attr = {.i = {AT_ACT_TANH}}, .low = -1e-3f, .high = 1e-3f},
     {.in = {{1, {65}}}, .attr = {.i = {AT_ACT_TANH}}, .low = -1e6f, .high = 1e6f},
+    {.in = {{2, {3, 128}}}, .attr = {.i = {AT_ACT_SILU}}, .low = -6, .high = 6, .halves = 1},
+    {.in = {{2, {3, 20}}}, .attr = {.i = {AT_ACT_GELU}}, .low = -6, .high = 6, .halves = 1 | AT_HALVES_Y,
+     .tolerance = AT_HALVES_ERROR},
 };
 
 const struct at_op at_op_act = {
@@ -82,6 +86,7 @@ const struct at_op at_op_act = {
     .cost = cost,
     AT_CASES(cases),
     .inplace = 1,
+    .halves = 1 | AT_HALVES_Y,
     .cheap = true,
     .epilogue = AT_EPILOGUE_ACT,
 };

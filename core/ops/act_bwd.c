@@ -48,7 +48,8 @@ AT_HOST(act_bwd)
 static bool lower(struct at_lower *l)
 {
     return at_lower_elementwise(
-        l, &(struct at_lower_map){AT_MAP_ACT_BWD, .act = l->node->attr.i[0], .a = l->in[0], .b = l->in[1], .y = l->out, .n = at_lower_count(l->node->shape)});
+        l, &(struct at_lower_map){AT_MAP_ACT_BWD, .act = l->node->attr.i[0], .a = l->in[0], .b = l->in[1], .y = l->out,
+             .halves = at_lower_halves_mask(l, 0, 1), .n = at_lower_count(l->node->shape)});
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -62,6 +63,7 @@ static const struct at_op_case cases[] = {
     {.in = {{1, {65}}, {1, {65}}}, .attr = {.i = {AT_ACT_QUICK_GELU}}, .low = -6, .high = 6},
     {.in = {{2, {3, 127}}, {2, {3, 127}}}, .attr = {.i = {AT_ACT_RELU}}, .low = -6, .high = 6},
     {.in = {{2, {5, 205}}, {2, {5, 205}}}, .attr = {.i = {AT_ACT_TANH}}, .low = -4, .high = 4},
+    {.in = {{2, {3, 128}}, {2, {3, 128}}}, .attr = {.i = {AT_ACT_GELU}}, .low = -6, .high = 6, .halves = 2},
 };
 
 const struct at_op at_op_act_bwd = {
@@ -74,6 +76,7 @@ const struct at_op at_op_act_bwd = {
     .cost = cost,
     AT_CASES(cases),
     .inplace = 3,
+    .halves = 1u << 1,
 };
 
 struct at_node *at_act_bwd(struct at_graph *g, struct at_node *dy, struct at_node *x, enum at_act act)

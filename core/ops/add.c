@@ -28,7 +28,8 @@ static void backward(struct at_backward *b)
 static bool lower(struct at_lower *l)
 {
     return at_lower_elementwise(
-        l, &(struct at_lower_map){AT_MAP_ADD, .a = l->in[0], .b = l->in[1], .y = l->out, .n = at_lower_count(l->node->shape)});
+        l, &(struct at_lower_map){AT_MAP_ADD, .a = l->in[0], .b = l->in[1], .y = l->out,
+             .halves = at_lower_halves_mask(l, 0, 1), .n = at_lower_count(l->node->shape)});
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -40,6 +41,10 @@ static const struct at_op_case cases[] = {
     {.in = {{1, {1}}, {1, {1}}}},
     {.in = {{2, {3, 127}}, {2, {3, 127}}}, .low = -1e6f, .high = 1e6f},
     {.in = {{4, {2, 3, 5, 7}}, {4, {2, 3, 5, 7}}}},
+    {.in = {{3, {2, 7, 20}}, {3, {2, 7, 20}}}, .halves = 2},
+    {.in = {{2, {3, 128}}, {2, {3, 128}}}, .halves = 3 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
+    // Subnormal halves, in steps of 2^-24.
+    {.in = {{2, {3, 128}}, {2, {3, 128}}}, .halves = AT_HALVES_Y, .low = -5e-5f, .high = 5e-5f, .tolerance = 1e-3},
 };
 
 const struct at_op at_op_add = {
@@ -52,6 +57,7 @@ const struct at_op at_op_add = {
     .cost = cost,
     AT_CASES(cases),
     .inplace = 3,
+    .halves = 3 | AT_HALVES_Y,
     .epilogue = AT_EPILOGUE_RESIDUAL,
 };
 

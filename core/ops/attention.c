@@ -63,15 +63,17 @@ static size_t vulkan_scratch(const struct at_node *n)
 static bool lower(struct at_lower *l)
 {
     struct at_scores p = {0};
+    struct at_scores_tensor q = at_scores_in(l, 0), k = at_scores_in(l, 1), v = at_scores_in(l, 2);
+    struct at_scores_tensor y = {l->out, at_lower_half(l, AT_ARITY)};
     bool ok = true;
     for (bool more = false; ok && at_scores_next(&p, l->node, 1); more = true) {
         if (more)
             at_lower_barrier(l);
-        ok = at_lower_scores(l, &p, AT_SCORES_QK, l->scratch, l->in[0], l->in[1], l->node->attr.f[0]);
+        ok = at_lower_scores(l, &p, AT_SCORES_QK, l->scratch, q, k, l->node->attr.f[0]);
         at_lower_barrier(l);
         ok = ok && at_lower_softmax(l, &p, l->scratch);
         at_lower_barrier(l);
-        ok = ok && at_lower_scores(l, &p, AT_SCORES_SK, l->scratch, l->out, l->in[2], 1);
+        ok = ok && at_lower_scores(l, &p, AT_SCORES_SK, l->scratch, y, v, 1);
     }
     return ok;
 }
@@ -105,6 +107,12 @@ static void backward(struct at_backward *b)
     }
 }
 
+// A head by fours.
+static bool fours(const struct at_node *n)
+{
+    return at_shape_last(n->in[0]->shape) / n->attr.i[0] % 4 == 0;
+}
+
 static struct at_cost cost(const struct at_node *n)
 {
     struct at_shape q = n->in[0]->shape;
@@ -120,6 +128,13 @@ static const struct at_op_case cases[] = {
     {.in = {{3, {3, 65, 40}}, {3, {3, 77, 40}}, {3, {3, 77, 40}}}, .attr = {.i = {2, 0}, .f = {0.22f}}, .low = -3, .high = 3},
     {.in = {{3, {1, 70, 132}}, {3, {1, 35, 132}}, {3, {1, 35, 132}}}, .attr = {.i = {1, 0}, .f = {0.1f}}},
     {.in = {{3, {1, 17, 80}}, {3, {1, 17, 80}}, {3, {1, 17, 80}}}, .attr = {.i = {1, 0}, .f = {0.11f}}},
+    {.in = {{3, {2, 7, 24}}, {3, {2, 5, 24}}, {3, {2, 5, 24}}}, .attr = {.i = {3, 0}, .f = {0.5f}}, .low = -2, .high = 2,
+     .halves = 7},
+    {.in = {{3, {1, 131, 8}}, {3, {1, 131, 8}}, {3, {1, 131, 8}}}, .attr = {.i = {1, 1}, .f = {0.3f}}, .halves = 1},
+    {.in = {{3, {3, 65, 40}}, {3, {3, 77, 40}}, {3, {3, 77, 40}}}, .attr = {.i = {2, 0}, .f = {0.22f}}, .low = -3, .high = 3,
+     .halves = 7 | AT_HALVES_Y, .forward_only = true, .tolerance = AT_HALVES_ERROR},
+    {.in = {{3, {2, 64, 128}}, {3, {2, 64, 128}}, {3, {2, 64, 128}}}, .attr = {.i = {2, 1}, .f = {0.1f}},
+     .halves = 4 | AT_HALVES_Y, .forward_only = true, .tolerance = AT_HALVES_ERROR},
 };
 
 const struct at_op at_op_attention = {
@@ -133,6 +148,8 @@ const struct at_op at_op_attention = {
     .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 7 | AT_HALVES_Y,
+    .fours = fours,
 };
 
 struct at_node *at_attention(struct at_graph *g, struct at_node *q, struct at_node *k, struct at_node *v,

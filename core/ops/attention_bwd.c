@@ -88,9 +88,11 @@ static size_t vulkan_scratch(const struct at_node *n)
 static bool lower(struct at_lower *l)
 {
     const struct at_node *n = l->node;
-    uint64_t q = l->in[0], k = l->in[1], v = l->in[2], y = l->in[3], dy = l->in[4];
-    uint64_t dq = l->out, dk = dq + 4 * (uint64_t)at_shape_count(n->in[0]->shape);
-    uint64_t dv = dk + 4 * (uint64_t)at_shape_count(n->in[1]->shape), p = l->scratch, dp = p + at_scores_bytes(n, 2) / 2;
+    struct at_scores_tensor q = at_scores_in(l, 0), k = at_scores_in(l, 1), v = at_scores_in(l, 2);
+    struct at_scores_tensor y = at_scores_in(l, 3), dy = at_scores_in(l, 4), dq = {l->out, false};
+    struct at_scores_tensor dk = {dq.at + 4 * (uint64_t)at_shape_count(n->in[0]->shape), false};
+    struct at_scores_tensor dv = {dk.at + 4 * (uint64_t)at_shape_count(n->in[1]->shape), false};
+    uint64_t p = l->scratch, dp = p + at_scores_bytes(n, 2) / 2;
     struct at_scores part = {0};
     float scale = n->attr.f[0];
     bool ok = true;
@@ -129,6 +131,12 @@ static bool infer(struct at_node *n, char *why, size_t size)
     return true;
 }
 
+// A head by fours.
+static bool fours(const struct at_node *n)
+{
+    return at_shape_last(n->in[0]->shape) / n->attr.i[0] % 4 == 0;
+}
+
 static struct at_cost cost(const struct at_node *n)
 {
     struct at_shape q = n->in[0]->shape;
@@ -145,6 +153,8 @@ static const struct at_op_case cases[] = {
      .attr = {.i = {1, 0}, .f = {0.3f}}},
     {.in = {{3, {3, 65, 40}}, {3, {3, 77, 40}}, {3, {3, 77, 40}}, {3, {3, 65, 40}}, {3, {3, 65, 40}}},
      .attr = {.i = {2, 0}, .f = {0.22f}}},
+    {.in = {{3, {3, 65, 40}}, {3, {3, 77, 40}}, {3, {3, 77, 40}}, {3, {3, 65, 40}}, {3, {3, 65, 40}}},
+     .attr = {.i = {2, 0}, .f = {0.22f}}, .halves = 15},
 };
 
 const struct at_op at_op_attention_bwd = {
@@ -158,6 +168,8 @@ const struct at_op at_op_attention_bwd = {
     .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 15,
+    .fours = fours,
 };
 
 struct at_node *at_attention_bwd(struct at_graph *g, struct at_node *q, struct at_node *k, struct at_node *v,

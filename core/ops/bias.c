@@ -71,7 +71,7 @@ static bool lower(struct at_lower *l)
                                 .n = count,
                                 .block = n->in[1]->shape.rank == 2 ? count / (uint32_t)n->shape.dim[0] : count,
                                 .c = (uint32_t)at_shape_last(n->shape)};
-    return at_lower_broadcast(l, AT_BROADCAST_ADD, &push);
+    return at_lower_broadcast(l, AT_BROADCAST_ADD, at_lower_halves_mask(l, 0, -1), &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -87,6 +87,9 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {3, 7}}, {2, {3, 7}}}},
     {.in = {{3, {2, 205, 1}}, {2, {2, 1}}}},
     {.in = {{3, {3, 7, 64}}, {2, {3, 64}}}},
+    {.in = {{4, {3, 5, 7, 12}}, {2, {3, 12}}}, .halves = 1},
+    {.in = {{4, {2, 9, 11, 8}}, {1, {8}}}, .halves = 1 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
+    {.in = {{2, {3, 64}}, {2, {3, 64}}}, .halves = AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
 };
 
 const struct at_op at_op_bias = {
@@ -98,6 +101,7 @@ const struct at_op at_op_bias = {
     .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 1 | AT_HALVES_Y,
     .inplace = 1,
     .epilogue = AT_EPILOGUE_BIAS, // where b is (C)
 };

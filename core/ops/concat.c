@@ -56,7 +56,7 @@ static bool lower(struct at_lower *l)
                                .c = (uint32_t)at_shape_last(n->shape),
                                .from = count,
                                .hi = count};
-    return at_lower_channels(l, &push);
+    return at_lower_channels(l, at_lower_halves_mask(l, 0, 1), &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -69,6 +69,9 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {3, 127}}, {2, {3, 1}}}},
     {.in = {{4, {2, 3, 7, 64}}, {4, {2, 3, 7, 32}}}},
     {.in = {{3, {2, 5, 7}}, {3, {2, 5, 205}}}},
+    {.in = {{3, {2, 7, 64}}, {3, {2, 7, 32}}}, .halves = 3 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
+    {.in = {{3, {2, 7, 12}}, {3, {2, 7, 4}}}, .halves = 2},
+    {.in = {{3, {2, 7, 12}}, {3, {2, 7, 4}}}, .halves = 1 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
 };
 
 const struct at_op at_op_concat = {
@@ -80,6 +83,8 @@ const struct at_op at_op_concat = {
     .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 3 | AT_HALVES_Y,
+    .fours = at_fours_all,
 };
 
 struct at_node *at_concat(struct at_graph *g, struct at_node *a, struct at_node *b)

@@ -112,6 +112,9 @@ static bool lower(struct at_lower *l)
     return at_lower_product(l, &(struct at_product_params){
                                    .kernel = "conv2d",
                                    .b_type = l->node->in[1]->dtype,
+                                   .a_half = at_lower_half(l, 0),
+                                   .y_half = at_lower_half(l, AT_ARITY),
+                                   .r_half = at_lower_half(l, 3),
                                    .push = &push.head,
                                    .push_size = sizeof(push),
                                    .k_segments = (uint32_t)(w.dim[1] * w.dim[2]),
@@ -213,6 +216,17 @@ static const struct at_op_case cases[] = {
      .forward_only = true},
     {.in = {{4, {2, 5, 7, 8}}, {4, {6, 3, 3, 8}}, {1, {6}}}, .attr = {.i = {1, 1, 1, 1, 1, 0, 0, AT_ACT_SILU}},
      .bf16 = 2, .forward_only = true},
+    // Activations of halves.
+    {.in = {{4, {3, 8, 8, 20}}, {4, {33, 3, 3, 20}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .halves = 1},
+    {.in = {{4, {2, 7, 9, 12}}, {4, {8, 3, 3, 12}}}, .attr = {.i = {2, 1, 1, 1, 1}}, .halves = 1 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
+    {.in = {{4, {1, 12, 11, 64}}, {4, {20, 3, 3, 64}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .f16 = 2, .halves = 1 | AT_HALVES_Y,
+     .tolerance = AT_HALVES_ERROR},
+    {.in = {{4, {1, 30, 31, 16}}, {4, {1000, 3, 3, 16}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .halves = 1 | AT_HALVES_Y,
+     .forward_only = true, .tolerance = AT_HALVES_ERROR},
+    {.in = {{4, {2, 5, 7, 8}}, {4, {8, 3, 3, 8}}, {1, {8}}, {4, {2, 5, 7, 8}}}, .attr = {.i = {1, 1, 1, 1, 1}},
+     .halves = 9 | AT_HALVES_Y, .forward_only = true, .tolerance = AT_HALVES_ERROR},
+    {.in = {{4, {2, 18, 19, 64}}, {4, {32, 1, 1, 64}}, {1, {32}}}, .attr = {.i = {1, 0, 0, 0, 0, 0, 0, AT_ACT_SILU}},
+     .halves = 1 | AT_HALVES_Y, .forward_only = true, .tolerance = AT_HALVES_ERROR},
 };
 
 const struct at_op at_op_conv2d = {
@@ -229,6 +243,7 @@ const struct at_op at_op_conv2d = {
     AT_CASES(cases),
     .inplace = 1u << 3,
     .half = 1u << 1,
+    .halves = 1u << 0 | 1u << 3 | AT_HALVES_Y,
     .takes = 1u << AT_EPILOGUE_BIAS | 1u << AT_EPILOGUE_ACT | 1u << AT_EPILOGUE_RESIDUAL,
 };
 

@@ -58,6 +58,7 @@ static bool lower(struct at_lower *l)
     };
     return at_lower_product(l, &(struct at_product_params){
                                    .kernel = "conv2d_dw",
+                                   .b_type = l->node->in[1]->dtype,
                                    .push = &push.head,
                                    .push_size = sizeof(push),
                                    .k_segments = 1,
@@ -121,6 +122,10 @@ static const struct at_op_case cases[] = {
     {.in = {{4, {3, 31, 30, 8}}, {4, {3, 31, 30, 6}}, {0}, {4, {8, 3, 3, 6}}},
      .attr = {.i = {1, 1, 1, 1, 1}},
      .shape = {4, {8, 3, 3, 6}}},
+    // x of halves.
+    {.in = {{4, {2, 4, 5, 5}}, {4, {2, 7, 9, 12}}}, .attr = {.i = {2, 1, 1, 1, 1}}, .shape = {4, {5, 3, 3, 12}}, .halves = 2},
+    {.in = {{4, {1, 17, 19, 4}}, {4, {1, 17, 19, 20}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .shape = {4, {4, 3, 3, 20}}, .halves = 2},
+    {.in = {{4, {3, 31, 30, 8}}, {4, {3, 31, 30, 64}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .shape = {4, {8, 3, 3, 64}}, .halves = 2},
 };
 
 const struct at_op at_op_conv2d_dw = {
@@ -136,6 +141,7 @@ const struct at_op at_op_conv2d_dw = {
     .product = product,
     AT_CASES(cases),
     .inplace = 1u << 3,
+    .halves = 1u << 1,
     .takes = 1u << AT_EPILOGUE_RESIDUAL,
 };
 

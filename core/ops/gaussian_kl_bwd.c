@@ -58,7 +58,7 @@ static bool lower(struct at_lower *l)
                              .n = at_lower_count(s) / 2,
                              .c = (uint32_t)at_shape_last(s) / 2,
                              .per = (uint32_t)(at_shape_rows(s) / s.dim[0])};
-    return at_lower_halves(l, AT_HALVES_KL_BWD, &push);
+    return at_lower_halves(l, AT_HALVES_KL_BWD, 0, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)

@@ -60,7 +60,7 @@ static bool lower(struct at_lower *l)
                              .y = l->out,
                              .n = at_lower_count(l->node->shape),
                              .c = (uint32_t)at_shape_last(l->node->shape)};
-    return at_lower_halves(l, AT_HALVES_SAMPLE, &push);
+    return at_lower_halves(l, AT_HALVES_SAMPLE, 0, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)

@@ -58,7 +58,7 @@ static bool lower(struct at_lower *l)
                              .y = l->out,
                              .n = at_lower_count(dz->shape),
                              .c = (uint32_t)at_shape_last(dz->shape)};
-    return at_lower_halves(l, AT_HALVES_SAMPLE_BWD, &push);
+    return at_lower_halves(l, AT_HALVES_SAMPLE_BWD, 0, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)

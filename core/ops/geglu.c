@@ -41,7 +41,7 @@ static bool lower(struct at_lower *l)
 {
     uint32_t c = (uint32_t)at_shape_last(l->node->shape);
     struct at_halves push = {.m = l->in[0], .y = l->out, .n = at_lower_count(l->node->shape), .c = c};
-    return at_lower_halves(l, AT_HALVES_GEGLU, &push);
+    return at_lower_halves(l, AT_HALVES_GEGLU, at_lower_halves_mask(l, 0, -1), &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -54,6 +54,8 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {3, 254}}}, .low = -6, .high = 6},
     {.in = {{3, {2, 7, 30}}}, .low = -20, .high = 20},
     {.in = {{2, {5, 72}}}, .low = -6, .high = 6},
+    {.in = {{2, {5, 72}}}, .low = -6, .high = 6, .halves = 1},
+    {.in = {{2, {5, 72}}}, .low = -6, .high = 6, .halves = 1 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
 };
 
 const struct at_op at_op_geglu = {
@@ -65,6 +67,8 @@ const struct at_op at_op_geglu = {
     .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 1 | AT_HALVES_Y,
+    .fours = at_fours_all,
     .cheap = true,
 };
 

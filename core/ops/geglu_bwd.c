@@ -47,7 +47,7 @@ static bool lower(struct at_lower *l)
                              .y = l->out,
                              .n = at_lower_count(dy->shape),
                              .c = (uint32_t)at_shape_last(dy->shape)};
-    return at_lower_halves(l, AT_HALVES_GEGLU_BWD, &push);
+    return at_lower_halves(l, AT_HALVES_GEGLU_BWD, at_lower_halves_mask(l, 1, -1), &push);
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -60,6 +60,7 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {3, 127}}, {2, {3, 254}}}, .low = -6, .high = 6},
     {.in = {{3, {2, 7, 15}}, {3, {2, 7, 30}}}, .low = -20, .high = 20},
     {.in = {{2, {5, 36}}, {2, {5, 72}}}, .low = -6, .high = 6},
+    {.in = {{2, {5, 36}}, {2, {5, 72}}}, .low = -6, .high = 6, .halves = 2},
 };
 
 const struct at_op at_op_geglu_bwd = {
@@ -71,6 +72,8 @@ const struct at_op at_op_geglu_bwd = {
     .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 1u << 1,
+    .fours = at_fours_all,
     .inplace = 2,
 };
 

@@ -83,6 +83,8 @@ static bool lower(struct at_lower *l)
 {
     struct at_lower_norm norm = group_norm_lowering(l->node, l->node->in[0]);
     norm.x = l->in[0];
+    norm.x_half = at_lower_half(l, 0);
+    norm.y_half = at_lower_half(l, AT_ARITY);
     norm.gamma = l->in[1];
     norm.beta = l->in[2];
     norm.y = l->out;
@@ -115,6 +117,15 @@ static const struct at_op_case cases[] = {
     {.in = {{3, {2, 31, 9}}, {1, {9}}, {1, {9}}, {3, {2, 3, 2}}},
      .attr = {.i = {3, AT_ACT_NONE}, .f = {1e-5f}},
      .forward_only = true},
+    // Groups of 8 and of 10 channels.
+    {.in = {{4, {2, 9, 7, 40}}, {1, {40}}, {1, {40}}}, .attr = {.i = {5, AT_ACT_SILU}, .f = {1e-5f}}, .halves = 1},
+    {.in = {{4, {2, 9, 7, 40}}, {1, {40}}, {1, {40}}}, .attr = {.i = {4, AT_ACT_SILU}, .f = {1e-5f}}, .halves = 1},
+    {.in = {{4, {2, 9, 7, 40}}, {1, {40}}, {1, {40}}}, .attr = {.i = {4, AT_ACT_SILU}, .f = {1e-5f}},
+     .halves = 1 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
+    {.in = {{4, {1, 33, 31, 64}}, {1, {64}}, {1, {64}}}, .attr = {.i = {8, AT_ACT_NONE}, .f = {1e-5f}},
+     .halves = 1 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
+    {.in = {{4, {3, 5, 7, 12}}, {1, {12}}, {1, {12}}}, .attr = {.i = {2, AT_ACT_SILU}, .f = {1e-5f}}, .halves = AT_HALVES_Y,
+     .tolerance = AT_HALVES_ERROR},
 };
 
 const struct at_op at_op_group_norm = {
@@ -128,6 +139,7 @@ const struct at_op at_op_group_norm = {
     .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 1 | AT_HALVES_Y,
     .constant = 1u << 3, // they follow from x, which the gradient knows
     .inplace = 1, // the statistics are complete before the first element is written
     .cheap = true,

@@ -91,6 +91,7 @@ static bool lower(struct at_lower *l)
     struct at_lower_norm norm = group_norm_lowering(l->node, l->node->in[1]);
     norm.dy = l->in[0];
     norm.x = l->in[1];
+    norm.x_half = at_lower_half(l, 1);
     norm.gamma = l->in[2];
     norm.beta = l->in[3];
     norm.stats = l->in[4];
@@ -118,6 +119,8 @@ static const struct at_op_case cases[] = {
      .attr = {.i = {32, AT_ACT_SILU}, .f = {1e-6f}},
      .low = -4,
      .high = 4},
+    {.in = {{4, {3, 5, 7, 12}}, {4, {3, 5, 7, 12}}, {1, {12}}, {1, {12}}, {3, {3, 2, 2}}, {3, {3, 2, 12}}},
+     .attr = {.i = {2, AT_ACT_SILU}, .f = {1e-6f}}, .halves = 2},
 };
 
 const struct at_op at_op_group_norm_dx = {
@@ -131,6 +134,7 @@ const struct at_op at_op_group_norm_dx = {
     .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 1u << 1,
     .inplace = 3, // an element is read before it is written
 };
 

@@ -38,6 +38,7 @@ static bool lower(struct at_lower *l)
 {
     struct at_lower_norm norm = group_norm_lowering(l->node, l->node->in[0]);
     norm.x = l->in[0];
+    norm.x_half = at_lower_half(l, 0);
     norm.stats = l->out;
     norm.scratch = l->scratch;
     return at_lower_norm_stats(l, &norm);
@@ -56,6 +57,9 @@ static const struct at_op_case cases[] = {
     {.in = {{4, {1, 33, 31, 64}}}, .attr = {.i = {32}, .f = {1e-6f}}},
     {.in = {{4, {2, 9, 7, 640}}}, .attr = {.i = {32}, .f = {1e-6f}}},
     {.in = {{3, {2, 205, 6}}}, .attr = {.i = {2}, .f = {1e-5f}}, .low = 100, .high = 101},
+    {.in = {{4, {2, 9, 7, 40}}}, .attr = {.i = {5}, .f = {1e-5f}}, .halves = 1},
+    {.in = {{4, {2, 9, 7, 40}}}, .attr = {.i = {4}, .f = {1e-5f}}, .halves = 1},
+    {.in = {{4, {1, 33, 31, 64}}}, .attr = {.i = {2}, .f = {1e-5f}}, .halves = 1},
 };
 
 const struct at_op at_op_group_norm_stats = {
@@ -69,6 +73,7 @@ const struct at_op at_op_group_norm_stats = {
     .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 1,
 };
 
 struct at_node *at_group_norm_stats(struct at_graph *g, struct at_node *x, const struct at_attr *norm)

@@ -105,6 +105,7 @@ static bool lower(struct at_lower *l)
     struct at_lower_norm norm = group_norm_lowering(l->node, l->node->in[1]);
     norm.dy = l->in[0];
     norm.x = l->in[1];
+    norm.x_half = at_lower_half(l, 1);
     norm.gamma = l->in[2];
     norm.beta = l->in[3];
     norm.stats = l->in[4];
@@ -132,6 +133,8 @@ static const struct at_op_case cases[] = {
      .attr = {.i = {32, AT_ACT_SILU}, .f = {1e-6f}},
      .low = -3,
      .high = 3},
+    {.in = {{4, {3, 5, 7, 12}}, {4, {3, 5, 7, 12}}, {1, {12}}, {1, {12}}, {3, {3, 2, 2}}},
+     .attr = {.i = {2, AT_ACT_SILU}, .f = {1e-6f}}, .halves = 2},
 };
 
 const struct at_op at_op_group_norm_sums = {
@@ -145,6 +148,7 @@ const struct at_op at_op_group_norm_sums = {
     .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 1u << 1,
 };
 
 struct at_node *at_group_norm_sums(struct at_graph *g, struct at_node *dy, struct at_node *x, struct at_node *gamma,

@@ -45,6 +45,8 @@ static void backward(struct at_backward *b)
 static bool lower(struct at_lower *l)
 {
     struct at_lower_norm norm = {.x = l->in[0],
+                                 .x_half = at_lower_half(l, 0),
+                                 .y_half = at_lower_half(l, AT_ARITY),
                                  .gamma = l->in[1],
                                  .beta = l->in[2],
                                  .y = l->out,
@@ -67,6 +69,8 @@ static const struct at_op_case cases[] = {
     // The mean is 350 times the deviation, and rounding it to a float moves every element by up to 1.3e-5.
     {.in = {{2, {5, 65}}, {1, {65}}, {1, {65}}}, .attr = {.f = {1e-5f}}, .low = 100, .high = 101, .tolerance = 1e-4},
     {.in = {{2, {7, 324}}, {1, {324}}, {1, {324}}}, .attr = {.f = {1e-5f}}},
+    {.in = {{2, {7, 324}}, {1, {324}}, {1, {324}}}, .attr = {.f = {1e-5f}}, .halves = 1},
+    {.in = {{2, {7, 324}}, {1, {324}}, {1, {324}}}, .attr = {.f = {1e-5f}}, .halves = 1 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
 };
 
 const struct at_op at_op_layer_norm = {
@@ -78,6 +82,7 @@ const struct at_op at_op_layer_norm = {
     .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 1 | AT_HALVES_Y,
     .inplace = 1, // a row's statistics are complete before its first element is written
     .cheap = true,
 };

@@ -100,6 +100,7 @@ static bool lower(struct at_lower *l)
     struct at_lower_norm norm = lowering(l->node);
     norm.dy = l->in[0];
     norm.x = l->in[1];
+    norm.x_half = at_lower_half(l, 1);
     norm.y = l->out;
     norm.scratch = l->scratch;
     return at_lower_layer_norm_dw(l, &norm);
@@ -116,6 +117,7 @@ static const struct at_op_case cases[] = {
     {.in = {{3, {2, 205, 127}}, {3, {2, 205, 127}}}, .attr = {.f = {1e-5f}}},
     {.in = {{2, {300, 3}}, {2, {300, 3}}}, .attr = {.f = {1e-2f}}},
     {.in = {{2, {7, 324}}, {2, {7, 324}}}, .attr = {.f = {1e-5f}}},
+    {.in = {{2, {300, 4}}, {2, {300, 4}}}, .attr = {.f = {1e-2f}}, .halves = 2},
 };
 
 const struct at_op at_op_layer_norm_dw = {
@@ -129,6 +131,7 @@ const struct at_op at_op_layer_norm_dw = {
     .vulkan_scratch = vulkan_scratch,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 1u << 1,
 };
 
 struct at_node *at_layer_norm_dw(struct at_graph *g, struct at_node *dy, struct at_node *x, float eps)

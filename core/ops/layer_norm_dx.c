@@ -43,6 +43,7 @@ static bool lower(struct at_lower *l)
 {
     struct at_lower_norm norm = {.dy = l->in[0],
                                  .x = l->in[1],
+                                 .x_half = at_lower_half(l, 1),
                                  .gamma = l->in[2],
                                  .y = l->out,
                                  .n = at_shape_rows(l->node->shape),
@@ -62,6 +63,7 @@ static const struct at_op_case cases[] = {
     {.in = {{3, {2, 41, 205}}, {3, {2, 41, 205}}, {1, {205}}}, .attr = {.f = {1e-5f}}},
     {.in = {{2, {300, 3}}, {2, {300, 3}}, {1, {3}}}, .attr = {.f = {1e-2f}}},
     {.in = {{2, {7, 324}}, {2, {7, 324}}, {1, {324}}}, .attr = {.f = {1e-5f}}},
+    {.in = {{2, {7, 324}}, {2, {7, 324}}, {1, {324}}}, .attr = {.f = {1e-5f}}, .halves = 2},
 };
 
 const struct at_op at_op_layer_norm_dx = {
@@ -73,6 +75,7 @@ const struct at_op at_op_layer_norm_dx = {
     .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 1u << 1,
     .inplace = 3, // a row's sums are complete before its first element is written
 };
 

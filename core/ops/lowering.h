@@ -19,26 +19,29 @@ struct at_lower_map {
     enum at_map kind;
     int act; // enum at_act
     uint64_t a, b, y, scalars;
+    uint32_t halves; // of a, b, y: at_lower_halves_mask
     uint32_t n;
     float p, q;
 };
 AT_NODISCARD bool at_lower_elementwise(struct at_lower *l, const struct at_lower_map *map);
 
 // --- the others: each struct is the kernel's push constants, explained in shaders/<name>.comp ----------------------
+// `halves`: which tensors are of halves, as the kernel counts them (at_lower_halves_mask).
 // y = x + b[outer] or x b[outer]; x (outer, middle, C).
 struct at_broadcast {
     uint64_t x, b, y;
     uint32_t n, block, c, pad;
 };
 enum at_broadcast_kind { AT_BROADCAST_ADD, AT_BROADCAST_MUL };
-AT_NODISCARD bool at_lower_broadcast(struct at_lower *l, enum at_broadcast_kind kind, const struct at_broadcast *push);
+AT_NODISCARD bool at_lower_broadcast(struct at_lower *l, enum at_broadcast_kind kind, uint32_t halves,
+                                     const struct at_broadcast *push);
 
 // Channels of a (rows, from), of b, and zeros to y (rows, c). b 0: absent.
 struct at_channels {
     uint64_t a, b, y;
     uint32_t rows, c, from, first, lo, hi;
 };
-AT_NODISCARD bool at_lower_channels(struct at_lower *l, const struct at_channels *push);
+AT_NODISCARD bool at_lower_channels(struct at_lower *l, uint32_t halves, const struct at_channels *push);
 
 // y = x, n elements of four bytes.
 struct at_copy {
@@ -69,7 +72,8 @@ struct at_halves {
     uint32_t n, c, per, pad;
 };
 enum at_halves_kind { AT_HALVES_GEGLU, AT_HALVES_GEGLU_BWD, AT_HALVES_SAMPLE, AT_HALVES_SAMPLE_BWD, AT_HALVES_KL_BWD };
-AT_NODISCARD bool at_lower_halves(struct at_lower *l, enum at_halves_kind kind, const struct at_halves *push);
+AT_NODISCARD bool at_lower_halves(struct at_lower *l, enum at_halves_kind kind, uint32_t halves,
+                                  const struct at_halves *push);
 
 // x: the gradient, or the weights.
 struct at_adamw_push {
@@ -122,6 +126,7 @@ struct at_lower_norm {
     int64_t n, hw, c, groups;
     int act; // enum at_act
     float eps;
+    bool x_half, y_half; // of halves
 };
 // Bytes of stats.
 size_t at_lower_norm_stats_bytes(const struct at_lower_norm *norm);

@@ -104,14 +104,15 @@ static int64_t column_chunks(int64_t middle)
     return smaller(ceil_div(middle, COLUMN_ROWS), COLUMN_CHUNKS);
 }
 
-static bool dispatch_columns(struct at_lower *l, const struct sum_rows_push *push, uint32_t kind, int act)
+static bool dispatch_columns(struct at_lower *l, const struct sum_rows_push *push, uint32_t kind, int act,
+                             bool half)
 {
     uint32_t lanes = 1, workgroup = at_lower_workgroup(l, l->cpu ? 64 : 256);
     while (lanes < 32 && lanes < push->c && lanes < workgroup)
         lanes *= 2;
     int64_t items = (int64_t)push->outer * push->chunks * ceil_div(push->c, lanes);
     return dispatch(
-        l, &(struct grouped){"sum_rows_f32", push, sizeof(*push), items, workgroup, {lanes, kind, (uint32_t)act}});
+        l, &(struct grouped){"sum_rows_f32", push, sizeof(*push), items, workgroup, {lanes, kind, (uint32_t)act, half}});
 }
 
 size_t at_lower_columns_scratch(int64_t outer, int64_t middle, int64_t c)
@@ -129,7 +130,7 @@ bool at_lower_columns(struct at_lower *l, const struct at_lower_columns *columns
                                  .middle = columns->middle,
                                  .c = columns->c,
                                  .chunks = chunks};
-    if (!dispatch_columns(l, &push, COLUMNS_PLAIN, 0))
+    if (!dispatch_columns(l, &push, COLUMNS_PLAIN, 0, false))
         return false;
     if (chunks == 1)
         return true;
@@ -138,7 +139,7 @@ bool at_lower_columns(struct at_lower *l, const struct at_lower_columns *columns
     push.y = columns->y;
     push.middle = chunks;
     push.chunks = 1;
-    return dispatch_columns(l, &push, COLUMNS_PLAIN, 0);
+    return dispatch_columns(l, &push, COLUMNS_PLAIN, 0, false);
 }
 
 // --- norms ---------------------------------------------------------------------------------------------------------
@@ -198,32 +199,47 @@ static struct norm_stats_push stats_push(const struct at_lower_norm *norm)
                                     .eps = norm->eps};
 }
 
-// A workgroup an item; constants 1, 2, 3 of the shader.
+static const bool no[2] = {false, false};
+
+// A workgroup an item; constants 2, 3 of the shader, and 1 and 4: whether x goes by fours and is of halves.
 static bool dispatch_stats(struct at_lower *l, const struct norm_stats_push *push, int64_t items, uint32_t workgroup,
-                           bool wide, uint32_t kind, bool final)
+                           uint32_t kind, bool final, const bool wide_half[2])
 {
     return dispatch(
-        l, &(struct grouped){"norm_stats_f32", push, sizeof(*push), items, workgroup, {wide, kind, final, 0}});
+        l, &(struct grouped){"norm_stats_f32", push, sizeof(*push), items, workgroup, {wide_half[0], kind, final, wide_half[1]}});
 }
 
 bool at_lower_norm_stats(struct at_lower *l, const struct at_lower_norm *norm)
 {
     struct norm_stats_push push = stats_push(norm);
-    bool wide = push.width % 4 == 0 && at_lower_wide(norm->x), whole = push.chunks == 1;
+    bool wide[] = {push.width % 4 == 0 && at_lower_wide(at_lower_fours(norm->x, norm->x_half)), norm->x_half};
+    bool whole = push.chunks == 1;
     if (!whole)
         push.dst = norm->scratch;
-    if (!dispatch_stats(l, &push, norm->n * norm->groups * push.chunks, push.rows * push.width > 1024 ? 256 : 64, wide,
-                        STATS_CHUNK, whole))
+    if (!dispatch_stats(l, &push, norm->n * norm->groups * push.chunks, push.rows * push.width > 1024 ? 256 : 64,
+                        STATS_CHUNK, whole, wide))
         return false;
     at_lower_barrier(l);
     if (whole)
         return true;
     push.x = norm->scratch;
     push.dst = norm->stats;
-    if (!dispatch_stats(l, &push, norm->n * norm->groups, 64, false, STATS_MERGE, true))
+    if (!dispatch_stats(l, &push, norm->n * norm->groups, 64, STATS_MERGE, true, no))
         return false;
     at_lower_barrier(l);
     return true;
+}
+
+// Whether the tensors begin at fours.
+static bool by_fours(const struct at_lower_norm *norm)
+{
+    return at_lower_wide(at_lower_fours(norm->x, norm->x_half) | norm->dy | norm->gamma | norm->beta |
+                         at_lower_fours(norm->y, norm->y_half));
+}
+
+static uint32_t halves_of(const struct at_lower_norm *norm)
+{
+    return (uint32_t)norm->x_half | (uint32_t)norm->y_half << 2;
 }
 
 bool at_lower_group_norm(struct at_lower *l, const struct at_lower_norm *norm)
@@ -232,7 +248,7 @@ bool at_lower_group_norm(struct at_lower *l, const struct at_lower_norm *norm)
         struct norm_stats_push means = stats_push(norm);
         means.x = norm->sums;
         means.dst = norm->scratch;
-        if (!dispatch_stats(l, &means, norm->n * norm->groups, 64, false, STATS_MEANS, true))
+        if (!dispatch_stats(l, &means, norm->n * norm->groups, 64, STATS_MEANS, true, no))
             return false;
         at_lower_barrier(l);
     }
@@ -249,12 +265,13 @@ bool at_lower_group_norm(struct at_lower *l, const struct at_lower_norm *norm)
                                    .c = (uint32_t)norm->c,
                                    .groups = (uint32_t)norm->groups,
                                    .width = (uint32_t)width};
-    bool wide = width % 4 == 0 && at_lower_wide(push.x | push.dy | push.gamma | push.beta | push.y);
-    uint32_t constants[] = {at_lower_workgroup(l, 256), wide, norm->dy != 0, (uint32_t)norm->act};
+    bool wide = norm->c % 4 == 0 && by_fours(norm);
+    uint32_t constants[] = {at_lower_workgroup(l, 256), !wide ? 0 : width % 4 == 0 ? 2 : 1, norm->dy != 0,
+                            (uint32_t)norm->act, halves_of(norm)};
     return at_lower_dispatch(
         l, &(struct at_lower_dispatch_params){.kernel = "norm_apply_f32",
                                               .constants = constants,
-                                              .constant_count = 4,
+                                              .constant_count = 5,
                                               .push = &push,
                                               .push_size = sizeof(push),
                                               .groups = at_lower_line(l, (uint64_t)count, wide ? 4 : 1)});
@@ -279,7 +296,7 @@ static bool norm_columns(struct at_lower *l, const struct at_lower_norm *norm, i
                                  .width = (uint32_t)(norm->c / norm->groups)};
     if (push.chunks == 1)
         push.y = norm->y;
-    if (!dispatch_columns(l, &push, COLUMNS_NORM, norm->act))
+    if (!dispatch_columns(l, &push, COLUMNS_NORM, norm->act, norm->x_half))
         return false;
     if (push.chunks == 1)
         return true;
@@ -290,7 +307,7 @@ static bool norm_columns(struct at_lower *l, const struct at_lower_norm *norm, i
                                  .middle = push.chunks,
                                  .c = (uint32_t)(2 * norm->c),
                                  .chunks = 1};
-    return dispatch_columns(l, &last, COLUMNS_PLAIN, 0);
+    return dispatch_columns(l, &last, COLUMNS_PLAIN, 0, false);
 }
 
 static size_t norm_columns_scratch(const struct at_lower_norm *norm, int64_t outer)
@@ -333,10 +350,10 @@ bool at_lower_layer_norm(struct at_lower *l, const struct at_lower_norm *norm)
                                    .rows = (uint32_t)norm->n,
                                    .c = (uint32_t)norm->c,
                                    .eps = norm->eps};
-    bool wide = push.c % 4 == 0 && at_lower_wide(push.x | push.dy | push.gamma | push.beta | push.y);
+    bool wide = push.c % 4 == 0 && by_fours(norm);
     uint32_t workgroup = 32;
     while (workgroup < 256 && workgroup * (wide ? 8 : 2) < push.c)
         workgroup *= 2;
     return dispatch(
-        l, &(struct grouped){"layer_norm_f32", &push, sizeof(push), norm->n, workgroup, {wide, norm->dy != 0}});
+        l, &(struct grouped){"layer_norm_f32", &push, sizeof(push), norm->n, workgroup, {wide, norm->dy != 0, halves_of(norm)}});
 }

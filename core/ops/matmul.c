@@ -74,6 +74,9 @@ static bool lower(struct at_lower *l)
                                   .ta = l->node->attr.i[0],
                                   .tb = l->node->attr.i[1],
                                   .b_type = l->node->in[1]->dtype,
+                                  .a_half = at_lower_half(l, 0),
+                                  .y_half = at_lower_half(l, AT_ARITY),
+                                  .r_half = at_lower_half(l, 3),
                                   .lda = (uint32_t)s.lda,
                                   .ldb = (uint32_t)s.ldb,
                                   .ldy = (uint32_t)s.n,
@@ -191,6 +194,23 @@ static const struct at_op_case cases[] = {
     // Subnormal f16.
     {.in = {{2, {70, 64}}, {2, {72, 64}}}, .attr = {.i = {0, 1}, .f = {1}}, .f16 = 2, .low = -5e-5f, .high = 5e-5f},
     {.in = {{2, {7, 33}}, {2, {33, 5}}}, .attr = {.f = {1}}, .f16 = 2, .low = -5e-5f, .high = 5e-5f},
+    // Activations of halves, in every layout and kernel.
+    {.in = {{2, {7, 36}}, {2, {36, 5}}}, .attr = {.f = {1}}, .halves = 1},
+    {.in = {{3, {2, 65, 40}}, {2, {127, 40}}}, .attr = {.i = {0, 1}, .f = {1}}, .halves = 1},
+    {.in = {{3, {2, 65, 40}}, {2, {128, 40}}}, .attr = {.i = {0, 1}, .f = {1}}, .halves = 1 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
+    {.in = {{2, {205, 20}}, {2, {205, 31}}}, .attr = {.i = {1, 0}, .f = {1}}, .halves = 1},
+    {.in = {{2, {205, 19}}, {2, {205, 32}}}, .attr = {.i = {1, 0}, .f = {1}}, .halves = 2},
+    {.in = {{2, {37, 20}}, {2, {20, 76}}}, .attr = {.f = {1}}, .halves = 3 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
+    {.in = {{2, {1040, 64}}, {2, {72, 64}}}, .attr = {.i = {0, 1}, .f = {1}}, .f16 = 2, .halves = 1 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
+    {.in = {{2, {70, 64}}, {2, {72, 64}}, {1, {72}}, {2, {70, 72}}}, .attr = {.i = {0, 1}, .f = {1}}, .halves = 9,
+     .forward_only = true},
+    {.in = {{2, {70, 64}}, {2, {72, 64}}, {1, {72}}, {2, {70, 72}}}, .attr = {.i = {0, 1}, .f = {1}},
+     .halves = 9 | AT_HALVES_Y, .forward_only = true, .tolerance = AT_HALVES_ERROR},
+    // k is split on Vulkan.
+    {.in = {{2, {5, 600}}, {2, {8, 600}}, {1, {8}}, {2, {5, 8}}}, .attr = {.i = {0, 1}, .f = {0.1f}},
+     .halves = 9 | AT_HALVES_Y, .forward_only = true, .tolerance = AT_HALVES_ERROR},
+    {.in = {{2, {900, 36}}, {2, {1000, 36}}}, .attr = {.i = {0, 1}, .f = {1}}, .halves = 1 | AT_HALVES_Y,
+     .forward_only = true, .tolerance = AT_HALVES_ERROR},
 };
 
 const struct at_op at_op_matmul = {
@@ -206,6 +226,7 @@ const struct at_op at_op_matmul = {
     AT_CASES(cases),
     .inplace = 1u << 3,
     .half = 1u << 1,
+    .halves = 1u << 0 | 1u << 1 | 1u << 3 | AT_HALVES_Y,
     .takes = 1u << AT_EPILOGUE_BIAS | 1u << AT_EPILOGUE_ACT | 1u << AT_EPILOGUE_RESIDUAL,
 };
 

@@ -30,7 +30,8 @@ static void backward(struct at_backward *b)
 static bool lower(struct at_lower *l)
 {
     return at_lower_elementwise(
-        l, &(struct at_lower_map){AT_MAP_MUL, .a = l->in[0], .b = l->in[1], .y = l->out, .n = at_lower_count(l->node->shape)});
+        l, &(struct at_lower_map){AT_MAP_MUL, .a = l->in[0], .b = l->in[1], .y = l->out,
+             .halves = at_lower_halves_mask(l, 0, 1), .n = at_lower_count(l->node->shape)});
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -42,6 +43,8 @@ static const struct at_op_case cases[] = {
     {.in = {{1, {1}}, {1, {1}}}},
     {.in = {{2, {3, 127}}, {2, {3, 127}}}, .low = -1e3f, .high = 1e3f},
     {.in = {{4, {2, 3, 5, 7}}, {4, {2, 3, 5, 7}}}},
+    {.in = {{3, {2, 7, 20}}, {3, {2, 7, 20}}}, .halves = 1},
+    {.in = {{2, {3, 128}}, {2, {3, 128}}}, .halves = 2 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
 };
 
 const struct at_op at_op_mul = {
@@ -54,6 +57,7 @@ const struct at_op at_op_mul = {
     .cost = cost,
     AT_CASES(cases),
     .inplace = 3,
+    .halves = 3 | AT_HALVES_Y,
 };
 
 struct at_node *at_mul(struct at_graph *g, struct at_node *a, struct at_node *b)

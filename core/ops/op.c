@@ -36,6 +36,14 @@ bool at_infer_equal(struct at_node *n, char *why, size_t size)
     return at_infer_same(n, why, size);
 }
 
+bool at_fours_all(const struct at_node *n)
+{
+    bool fours = at_shape_last(n->shape) % 4 == 0;
+    for (int i = 0; i < AT_ARITY; i++)
+        fours = fours && (!n->in[i] || at_shape_last(n->in[i]->shape) % 4 == 0);
+    return fours;
+}
+
 enum at_dtype at_case_dtype(const struct at_op_case *c, int i)
 {
     return c->ints >> i & 1 ? AT_I32 : c->f16 >> i & 1 ? AT_F16 : c->bf16 >> i & 1 ? AT_BF16 : AT_F32;
@@ -43,7 +51,7 @@ enum at_dtype at_case_dtype(const struct at_op_case *c, int i)
 
 double at_cost_bytes(const struct at_node *n)
 {
-    double bytes = 4.0 * (double)at_shape_count(n->shape);
+    double bytes = (double)at_dtype_size(n->dtype, 4) * (double)at_shape_count(n->shape);
     for (int i = 0; i < AT_ARITY; i++)
         if (n->in[i])
             bytes += (double)at_dtype_size(n->in[i]->dtype, 4) * (double)at_shape_count(n->in[i]->shape);

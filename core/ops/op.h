@@ -8,6 +8,8 @@
 
 #include <stddef.h>
 
+#define AT_HALVES_Y (1u << AT_ARITY)
+
 struct at_lower; // core/vulkan/lower.h: turns one node into dispatches
 
 // What a run of the node costs at least: arithmetic, and memory traffic with every tensor touched once.
@@ -47,6 +49,7 @@ struct at_op_case {
     float low, high;        // range of the inputs; both 0: -1 .. 1
     unsigned ints;          // bit i: input i is of AT_I32
     unsigned f16, bf16;     // bit i: input i is of that type, and so not differentiated
+    unsigned halves;        // activations that are tried in halves, as in struct at_op; forward inputs and the output
     unsigned whole;         // bit i: input i holds integers as floats (a mask of 0 and 1)
     int limit;              // integers are in 0 .. limit-1
     bool forward_only;      // skip the gradient (a form that only fusion makes)
@@ -75,6 +78,11 @@ struct at_op {
     unsigned inplace;      // bit i: the output may take the memory of input i if it dies here
     unsigned constant;     // bit i: input i is never differentiated (a target, indices)
     unsigned half;         // bit i: input i may be AT_F16 or AT_BF16
+    // Bit i: on Vulkan input i may lie in halves as an activation, AT_HALVES_Y: so may the output (core/graph/halve.h).
+    // What does has a last dimension of fours, and every tensor of the node begins at one. `fours`: whether the node
+    // as a whole goes by fours; NULL: it does.
+    unsigned halves;
+    bool (*fours)(const struct at_node *n);
     bool alias;            // the output is input 0 under another shape: nothing runs
     bool updates;          // the output overwrites input 0
     bool cheap;            // recomputing it costs little beside keeping its output
@@ -97,6 +105,8 @@ enum at_op_id {
 extern const struct at_op *const at_ops[AT_OP_COUNT];
 
 // Helpers for the definitions.
+// Of outputs in halves: they are rounded by 2^-11 at most.
+#define AT_HALVES_ERROR 5e-4
 #define AT_CASES(array) .cases = (array), .case_count = (int)(sizeof(array) / sizeof((array)[0]))
 // Says why a shape is refused; returns false.
 AT_PRINTF(3, 4) bool at_infer_fail(char *why, size_t size, const char *fmt, ...);
@@ -104,6 +114,8 @@ AT_PRINTF(3, 4) bool at_infer_fail(char *why, size_t size, const char *fmt, ...)
 bool at_infer_same(struct at_node *n, char *why, size_t size);
 // y and every present input have one shape.
 bool at_infer_equal(struct at_node *n, char *why, size_t size);
+// Whether the last dimensions of all inputs and the output are multiples of four (struct at_op, `fours`).
+bool at_fours_all(const struct at_node *n);
 // The type of a case's input.
 enum at_dtype at_case_dtype(const struct at_op_case *c, int input);
 // Bytes of the inputs and the output, each once, with 4 a real.

@@ -33,12 +33,28 @@ static struct at_product_tile lean_tile(const struct at_lower *l, uint32_t n)
     return (struct at_product_tile){.bm = lanes / columns * 8, .bn = columns * 4, .tm = 8, .tn = 4};
 }
 
+static bool a_by_fours(const struct at_product_params *p)
+{
+    return p->a_wide && at_lower_wide(at_lower_fours(p->push->a, p->a_half));
+}
+
+static bool b_by_fours(const struct at_product_params *p)
+{
+    return p->b_wide && at_lower_wide(at_lower_fours(p->push->b, at_dtype_half(p->b_type)));
+}
+
+static bool y_by_fours(const struct at_product_params *p, const struct at_product_head *head)
+{
+    return p->y_wide && at_lower_wide(at_lower_fours(head->y, p->y_half) | head->bias |
+                                      at_lower_fours(head->residual, p->r_half));
+}
+
 // The tile that takes the least time by a rough count: the work with all padding, over the share of a large device that
 // the workgroups fill. A cooperative-matrix kernel would be chosen in at_lower_product, beside these.
 static struct at_product_tile choose_tile(const struct at_lower *l, const struct at_product_params *p)
 {
     const double fill = 96 * 128; // invocations
-    bool a_wide = p->a_wide && at_lower_wide(p->push->a), b_wide = p->b_wide && at_lower_wide(p->push->b);
+    bool a_wide = a_by_fours(p), b_wide = b_by_fours(p);
     const struct at_product_tile *best = NULL;
     double least = 0;
     for (size_t i = 0; !l->cpu && i < AT_PRODUCT_TILES; i++) {
@@ -69,8 +85,8 @@ static bool choose_lanes(const struct at_lower *l, const struct at_product_param
 {
     const double faster = 4; // than the lean kernel
     uint32_t lanes = l->info->subgroup, m = p->push->m, n = p->push->n;
-    if (!l->cpu || !l->info->subgroup_shuffle || !l->info->int64 || lanes > l->info->max_workgroup || !p->a_wide ||
-        !p->b_wide || !at_lower_wide(p->push->a) || !at_lower_wide(p->push->b))
+    if (!l->cpu || !l->info->subgroup_shuffle || !l->info->int64 || lanes > l->info->max_workgroup || !a_by_fours(p) ||
+        !b_by_fours(p))
         return false;
     struct at_product_tile tile = {.bm = 16, .bn = 4 * lanes, .tm = 16, .tn = 4, .bk = 2 * lanes};
     struct at_product_tile lean = lean_tile(l, n);
@@ -90,15 +106,17 @@ static bool sum_parts(struct at_lower *l, const struct at_product_params *p, con
                             head->n,
                             (head->bias != 0) | (head->residual != 0) << 1 | p->splits << 8,
                             head->alpha};
-    uint32_t constants[] = {at_lower_workgroup(l, 256), (uint32_t)p->act};
+    uint32_t halves = (uint32_t)p->y_half | (uint32_t)p->r_half << 1;
+    uint32_t constants[] = {at_lower_workgroup(l, 256), (uint32_t)p->act, halves};
+    assert(!halves || y_by_fours(p, head));
     at_lower_barrier(l);
     return at_lower_dispatch(l, &(struct at_lower_dispatch_params){
                                     .kernel = "product_sum_f32",
                                     .constants = constants,
-                                    .constant_count = 2,
+                                    .constant_count = 3,
                                     .push = &push,
                                     .push_size = sizeof(push),
-                                    .groups = at_lower_groups(push.count, constants[0]),
+                                    .groups = at_lower_groups(push.count, (halves ? 4 : 1) * (uint64_t)constants[0]),
                                     .flops = 8.0 * push.count * p->splits,
                                 });
 }
@@ -118,10 +136,13 @@ bool at_lower_product(struct at_lower *l, const struct at_product_params *params
     snprintf(name, sizeof(name), "%s_%s%s", p.kernel, at_lower_weight(p.b_type),
              choose_lanes(l, &p, &t) ? "_lanes" : "");
     bool tiled = t.bk != 0;
-    uint32_t flags =
-        (tiled && p.a_wide && at_lower_wide(head->a)) | (tiled && p.b_wide && at_lower_wide(head->b)) << 1 |
-        (tiled && p.y_wide && at_lower_wide(head->y | head->bias | head->residual)) << 2 | (uint32_t)p.a_rows << 3 |
-        (uint32_t)p.b_rows << 4 | (uint32_t)p.flip << 5 | (uint32_t)(!tiled || p.k_length % t.bk == 0) << 6;
+    bool y_half = p.y_half && p.splits == 1, r_half = p.r_half && p.splits == 1;
+    bool y_wide = (tiled || y_half || r_half) && y_by_fours(&p, head);
+    assert((!p.a_half || a_by_fours(&p)) && (y_wide || !(y_half || r_half)));
+    uint32_t flags = (tiled && a_by_fours(&p)) | (tiled && b_by_fours(&p)) << 1 | (uint32_t)y_wide << 2 |
+                     (uint32_t)p.a_rows << 3 | (uint32_t)p.b_rows << 4 | (uint32_t)p.flip << 5 |
+                     (uint32_t)(!tiled || p.k_length % t.bk == 0) << 6 | (uint32_t)p.a_half << 7 |
+                     (uint32_t)y_half << 8 | (uint32_t)r_half << 9;
     uint32_t constants[] = {at_product_tile_threads(&t),       t.bm, t.bn, t.tm | t.tn << 8, t.bk, flags,
                             p.splits > 1 ? 0 : (uint32_t)p.act};
     bool ok = at_lower_dispatch(
@@ -176,6 +197,9 @@ bool at_lower_matmul(struct at_lower *l, const struct at_product_matmul *p)
     return at_lower_product(l, &(struct at_product_params){
                                    .kernel = "matmul",
                                    .b_type = p->b_type,
+                                   .a_half = p->a_half,
+                                   .y_half = p->y_half,
+                                   .r_half = p->r_half,
                                    .push = &push.head,
                                    .push_size = sizeof(push),
                                    .k_segments = 1,

@@ -18,6 +18,7 @@ struct at_product_head {
 struct at_product_params {
     const char *kernel;           // without its type
     enum at_dtype b_type;         // of operand b; 0: f32
+    bool a_half, y_half, r_half;  // activations of f16: operand a, y, the residual; they go by fours
     struct at_product_head *push; // the kernel's push constants
     uint32_t push_size;
     uint32_t k_segments, k_length; // k is that many runs of that length; a tile does not cross from one into the next
@@ -46,6 +47,7 @@ struct at_product_matmul {
     uint32_t m, n, k;
     bool ta, tb;             // a is (k,m), b is (n,k)
     enum at_dtype b_type;    // 0: f32
+    bool a_half, y_half, r_half;
     uint32_t lda, ldb, ldy;  // elements from one line of a, b, y to the next
     uint32_t batches, inner; // 0: a single product
     uint32_t a_batch[2], b_batch[2], y_batch[2];

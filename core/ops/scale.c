@@ -28,7 +28,8 @@ static void backward(struct at_backward *b)
 static bool lower(struct at_lower *l)
 {
     return at_lower_elementwise(
-        l, &(struct at_lower_map){AT_MAP_SCALE, .a = l->in[0], .p = l->node->attr.f[0], .q = l->node->attr.f[1], .y = l->out, .n = at_lower_count(l->node->shape)});
+        l, &(struct at_lower_map){AT_MAP_SCALE, .a = l->in[0], .p = l->node->attr.f[0], .q = l->node->attr.f[1], .y = l->out,
+             .halves = at_lower_halves_mask(l, 0, -1), .n = at_lower_count(l->node->shape)});
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -40,6 +41,7 @@ static const struct at_op_case cases[] = {
     {.in = {{1, {1}}}, .attr = {.f = {2, 1}}},
     {.in = {{2, {3, 127}}}, .attr = {.f = {-0.18215f, 0}}, .low = -1e6f, .high = 1e6f},
     {.in = {{3, {2, 3, 65}}}, .attr = {.f = {0.5f, 0.5f}}},
+    {.in = {{2, {3, 128}}}, .attr = {.f = {2, 1}}, .halves = 1 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
 };
 
 const struct at_op at_op_scale = {
@@ -52,6 +54,7 @@ const struct at_op at_op_scale = {
     .cost = cost,
     AT_CASES(cases),
     .inplace = 1,
+    .halves = 1 | AT_HALVES_Y,
     .cheap = true,
 };
 

@@ -46,7 +46,7 @@ static bool lower(struct at_lower *l)
                                 .n = count,
                                 .block = count / (uint32_t)l->node->shape.dim[0],
                                 .c = 1};
-    return at_lower_broadcast(l, AT_BROADCAST_MUL, &push);
+    return at_lower_broadcast(l, AT_BROADCAST_MUL, 0, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)

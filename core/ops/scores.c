@@ -43,29 +43,35 @@ bool at_scores_next(struct at_scores *p, const struct at_node *node, int buffers
     return z < p->all;
 }
 
-uint64_t at_scores_queries(const struct at_scores *p, uint64_t q)
+struct at_scores_tensor at_scores_in(const struct at_lower *l, int i)
 {
-    int64_t sample = p->z / p->heads, head = p->z % p->heads;
-    return q + 4 * (uint64_t)((sample * p->lq + p->first) * p->width + head * p->d);
+    return (struct at_scores_tensor){l->in[i], at_lower_half(l, i)};
 }
 
-uint64_t at_scores_keys(const struct at_scores *p, uint64_t k)
+uint64_t at_scores_queries(const struct at_scores *p, struct at_scores_tensor q)
 {
     int64_t sample = p->z / p->heads, head = p->z % p->heads;
-    return k + 4 * (uint64_t)(sample * p->lk * p->width + head * p->d);
+    return q.at + (q.half ? 2 : 4) * (uint64_t)((sample * p->lq + p->first) * p->width + head * p->d);
+}
+
+uint64_t at_scores_keys(const struct at_scores *p, struct at_scores_tensor k)
+{
+    int64_t sample = p->z / p->heads, head = p->z % p->heads;
+    return k.at + (k.half ? 2 : 4) * (uint64_t)(sample * p->lk * p->width + head * p->d);
 }
 
 bool at_lower_scores(struct at_lower *l, const struct at_scores *p, enum at_scores_product product, uint64_t s,
-                     uint64_t q, uint64_t k, float alpha)
+                     struct at_scores_tensor q, struct at_scores_tensor k, float alpha)
 {
     uint32_t rows = (uint32_t)p->rows, lk = (uint32_t)p->lk, d = (uint32_t)p->d, width = (uint32_t)p->width;
     uint32_t heads = (uint32_t)p->heads, scores = rows * lk;
     struct {
         uint64_t at;
         uint32_t line, batch[2];
-    } m[] = {{s, lk, {heads * scores, scores}},
-             {at_scores_queries(p, q), width, {(uint32_t)(p->lq * p->width), d}},
-             {at_scores_keys(p, k), width, {(uint32_t)(p->lk * p->width), d}}};
+        bool half;
+    } m[] = {{s, lk, {heads * scores, scores}, false},
+             {at_scores_queries(p, q), width, {(uint32_t)(p->lq * p->width), d}, q.half},
+             {at_scores_keys(p, k), width, {(uint32_t)(p->lk * p->width), d}, k.half}};
     // a, b and y among s, q, k; the sizes m, n, k.
     static const int order[][3] = {[AT_SCORES_QK] = {1, 2, 0}, [AT_SCORES_SK] = {0, 2, 1}, [AT_SCORES_SQ] = {0, 1, 2}};
     const uint32_t size[][3] = {
@@ -80,6 +86,9 @@ bool at_lower_scores(struct at_lower *l, const struct at_scores *p, enum at_scor
                                   .n = size[product][1],
                                   .k = size[product][2],
                                   .ta = product == AT_SCORES_SQ,
+                                  .a_half = m[a].half,
+                                  .b_type = m[b].half ? AT_F16 : AT_F32,
+                                  .y_half = m[y].half,
                                   .tb = product == AT_SCORES_QK,
                                   .lda = m[a].line,
                                   .ldb = m[b].line,
@@ -95,15 +104,15 @@ bool at_lower_scores(struct at_lower *l, const struct at_scores *p, enum at_scor
 
 // One of the kernels that go over rows of scores: a workgroup a row, or on a software device an invocation a row.
 static bool lower_rows(struct at_lower *l, const struct at_scores *p, const char *kernel, const void *push,
-                       uint32_t push_size)
+                       uint32_t push_size, bool half)
 {
     uint32_t workgroup = at_lower_workgroup(l, l->cpu ? 8 : p->lk > 512 ? 256 : 64);
-    uint32_t constants[] = {workgroup, l->cpu ? 1 : workgroup};
+    uint32_t constants[] = {workgroup, l->cpu ? 1 : workgroup, half};
     uint64_t rows = (uint64_t)(p->rows * p->count);
     return at_lower_dispatch(l, &(struct at_lower_dispatch_params){
                                     .kernel = kernel,
                                     .constants = constants,
-                                    .constant_count = 2,
+                                    .constant_count = 3,
                                     .push = push,
                                     .push_size = push_size,
                                     .groups = at_lower_groups(rows, l->cpu ? workgroup : 1),
@@ -125,7 +134,7 @@ bool at_lower_softmax(struct at_lower *l, const struct at_scores *p, uint64_t s)
                                 .queries = (uint32_t)p->rows,
                                 .first = (uint32_t)p->first,
                                 .causal = (uint32_t)l->node->attr.i[1]};
-    return lower_rows(l, p, "attention_softmax_f32", &push, sizeof(push));
+    return lower_rows(l, p, "attention_softmax_f32", &push, sizeof(push), false);
 }
 
 struct ds_push {
@@ -134,8 +143,8 @@ struct ds_push {
 };
 static_assert(sizeof(struct ds_push) == 64, "shaders/attention_ds.comp");
 
-bool at_lower_softmax_bwd(struct at_lower *l, const struct at_scores *p, uint64_t s, uint64_t dp, uint64_t y,
-                          uint64_t dy)
+bool at_lower_softmax_bwd(struct at_lower *l, const struct at_scores *p, uint64_t s, uint64_t dp,
+                          struct at_scores_tensor y, struct at_scores_tensor dy)
 {
     struct ds_push push = {.p = s,
                            .dp = dp,
@@ -148,5 +157,5 @@ bool at_lower_softmax_bwd(struct at_lower *l, const struct at_scores *p, uint64_
                            .d = (uint32_t)p->d,
                            .width = (uint32_t)p->width,
                            .outer = (uint32_t)(p->lq * p->width)};
-    return lower_rows(l, p, "attention_ds_f32", &push, sizeof(push));
+    return lower_rows(l, p, "attention_ds_f32", &push, sizeof(push), y.half);
 }

@@ -19,9 +19,15 @@ size_t at_scores_bytes(const struct at_node *node, int buffers);
 // To call until it gives false; starts from {0} and goes through all parts, a head's queries in order.
 bool at_scores_next(struct at_scores *p, const struct at_node *node, int buffers);
 
-// Addresses of the part's first query, or of its first head's keys, in a tensor like q or like k.
-uint64_t at_scores_queries(const struct at_scores *p, uint64_t q);
-uint64_t at_scores_keys(const struct at_scores *p, uint64_t k);
+// A tensor like q or like k: its address, and whether it is of halves.
+struct at_scores_tensor {
+    uint64_t at;
+    bool half;
+};
+struct at_scores_tensor at_scores_in(const struct at_lower *l, int i); // input i
+// Addresses of the part's first query, or of its first head's keys.
+uint64_t at_scores_queries(const struct at_scores *p, struct at_scores_tensor q);
+uint64_t at_scores_keys(const struct at_scores *p, struct at_scores_tensor k);
 
 enum at_scores_product {
     AT_SCORES_QK, // s (rows,lk) = alpha q k^T, likewise dp = dy v^T
@@ -30,11 +36,11 @@ enum at_scores_product {
 };
 // One of these for all heads of the part; q and k are tensors like q and k, s scores.
 AT_NODISCARD bool at_lower_scores(struct at_lower *l, const struct at_scores *p, enum at_scores_product product,
-                                  uint64_t s, uint64_t q, uint64_t k, float alpha);
+                                  uint64_t s, struct at_scores_tensor q, struct at_scores_tensor k, float alpha);
 // s = softmax of the part's scores, row by row.
 AT_NODISCARD bool at_lower_softmax(struct at_lower *l, const struct at_scores *p, uint64_t s);
 // dp = s (dp - sum over the row of dy y); y and dy are tensors like q.
 AT_NODISCARD bool at_lower_softmax_bwd(struct at_lower *l, const struct at_scores *p, uint64_t s, uint64_t dp,
-                                       uint64_t y, uint64_t dy);
+                                       struct at_scores_tensor y, struct at_scores_tensor dy);
 
 #endif

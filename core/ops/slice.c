@@ -51,7 +51,12 @@ static bool lower(struct at_lower *l)
                                .from = (uint32_t)at_shape_last(n->in[0]->shape),
                                .first = (uint32_t)n->attr.i[0],
                                .hi = count};
-    return at_lower_channels(l, &push);
+    return at_lower_channels(l, at_lower_halves_mask(l, 0, -1), &push);
+}
+
+static bool fours(const struct at_node *n)
+{
+    return at_fours_all(n) && n->attr.i[0] % 4 == 0;
 }
 
 static struct at_cost cost(const struct at_node *n)
@@ -64,6 +69,8 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {3, 127}}}, .attr = {.i = {0, 127}}},
     {.in = {{4, {2, 3, 7, 8}}}, .attr = {.i = {4, 4}}},
     {.in = {{3, {2, 7, 205}}}, .attr = {.i = {63, 79}}},
+    {.in = {{3, {2, 7, 20}}}, .attr = {.i = {8, 4}}, .halves = 1},
+    {.in = {{3, {2, 7, 20}}}, .attr = {.i = {4, 16}}, .halves = 1 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
 };
 
 const struct at_op at_op_slice = {
@@ -75,6 +82,8 @@ const struct at_op at_op_slice = {
     .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 1 | AT_HALVES_Y,
+    .fours = fours,
 };
 
 struct at_node *at_slice(struct at_graph *g, struct at_node *x, int64_t first, int64_t count)

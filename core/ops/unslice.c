@@ -64,7 +64,7 @@ static bool lower(struct at_lower *l)
                                .from = count,
                                .lo = first,
                                .hi = first + count};
-    return at_lower_channels(l, &push);
+    return at_lower_channels(l, 0, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)

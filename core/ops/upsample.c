@@ -57,6 +57,8 @@ static const struct at_op_case cases[] = {
     {.in = {{4, {2, 3, 5, 65}}}, .attr = {.i = {6, 10}}},
     {.in = {{4, {2, 4, 7, 3}}}, .attr = {.i = {7, 13}}},
     {.in = {{4, {1, 7, 5, 4}}}, .attr = {.i = {3, 5}}}, // smaller: some pixels are not read
+    {.in = {{4, {2, 3, 5, 64}}}, .attr = {.i = {6, 10}}, .halves = 1},
+    {.in = {{4, {2, 4, 7, 4}}}, .attr = {.i = {7, 13}}, .halves = 1 | AT_HALVES_Y, .tolerance = AT_HALVES_ERROR},
 };
 
 const struct at_op at_op_upsample = {
@@ -68,6 +70,7 @@ const struct at_op at_op_upsample = {
     .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),
+    .halves = 1 | AT_HALVES_Y,
     .cheap = true,
 };
 

@@ -164,6 +164,11 @@ static struct access access_of(uint64_t address, uint64_t bytes, bool write)
     return (struct access){.begin = address, .end = address + bytes, .write = write};
 }
 
+static uint64_t bytes_of(const struct at_node *n)
+{
+    return (uint64_t)at_shape_count(n->shape) * at_dtype_size(n->dtype, 4);
+}
+
 static bool lower_step(struct vulkan *v, struct recorder *r, const struct at_plan *plan, const struct at_step *step,
                        struct at_buffer *const *arena)
 {
@@ -182,7 +187,7 @@ static bool lower_step(struct vulkan *v, struct recorder *r, const struct at_pla
     struct access touched[AT_ARITY + 2];
     int n = 0;
     l.out = resolve(&plan->place[node->id], arena);
-    touched[n++] = access_of(l.out, (uint64_t)at_shape_count(node->shape) * 4, true);
+    touched[n++] = access_of(l.out, bytes_of(node), true);
     if (step->scratch_bytes) {
         l.scratch = resolve(&step->scratch, arena);
         touched[n++] = access_of(l.scratch, step->scratch_bytes, true);
@@ -190,8 +195,7 @@ static bool lower_step(struct vulkan *v, struct recorder *r, const struct at_pla
     for (int i = 0; i < AT_ARITY; i++)
         if (node->in[i]) {
             l.in[i] = resolve(&plan->place[node->in[i]->id], arena);
-            touched[n++] = access_of(
-                l.in[i], (uint64_t)at_shape_count(node->in[i]->shape) * at_dtype_size(node->in[i]->dtype, 4), false);
+            touched[n++] = access_of(l.in[i], bytes_of(node->in[i]), false);
         }
     order(r, touched, n);
     if (!node->op->vulkan(&l))
@@ -208,17 +212,17 @@ static bool lower_step(struct vulkan *v, struct recorder *r, const struct at_pla
 static bool watch(struct vulkan *v, struct recorder *r, const struct at_run *run, int s, struct at_buffer *const *arena)
 {
     const struct at_node *node = run->plan->steps[s].node;
-    uint64_t out = resolve(&run->plan->place[node->id], arena), n = (uint64_t)at_shape_count(node->shape);
+    uint64_t out = resolve(&run->plan->place[node->id], arena), n = bytes_of(node) / 4;
     struct access read = access_of(out, n * 4, false);
     order(r, &read, 1);
     struct at_lower l = {.node = node, .info = at_vk_device_info(v->vk), .log = v->dev.log, .dev = v->vk,
                          .commands = r->commands};
     struct not_finite_push push = {out, at_vk_buffer_address(run->first_bad), (uint32_t)n, (uint32_t)s};
-    uint32_t workgroup = at_lower_workgroup(&l, 256);
+    uint32_t constants[] = {at_lower_workgroup(&l, 256), node->dtype == AT_F16};
     r->pending[r->count++] = read;
     return at_lower_dispatch(&l, &(struct at_lower_dispatch_params){.kernel = "not_finite_f32",
-                                                                    .constants = &workgroup,
-                                                                    .constant_count = 1,
+                                                                    .constants = constants,
+                                                                    .constant_count = 2,
                                                                     .push = &push,
                                                                     .push_size = sizeof(push),
                                                                     .groups = at_lower_line(&l, n, 1),

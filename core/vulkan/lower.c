@@ -62,3 +62,19 @@ bool at_lower_wide(uint64_t address)
 {
     return address % 16 == 0;
 }
+
+uint64_t at_lower_fours(uint64_t address, bool half)
+{
+    return half ? 2 * address : address;
+}
+
+bool at_lower_half(const struct at_lower *l, int i)
+{
+    const struct at_node *n = i < 0 ? NULL : i == AT_ARITY ? l->node : l->node->in[i];
+    return n && n->dtype == AT_F16;
+}
+
+uint32_t at_lower_halves_mask(const struct at_lower *l, int a, int b)
+{
+    return (uint32_t)at_lower_half(l, a) | (uint32_t)at_lower_half(l, b) << 1 | (uint32_t)at_lower_half(l, AT_ARITY) << 2;
+}

@@ -59,7 +59,12 @@ uint64_t at_lower_line(const struct at_lower *l, uint64_t n, uint32_t each);
 uint32_t at_lower_count(struct at_shape s);
 // The part of a kernel's name that says how it reads weights: "f32", "wf16" or "wbf16".
 const char *at_lower_weight(enum at_dtype type);
-// Whether an address can be read four elements at a time.
+// Whether an address can be read four elements at a time; those of halves go through at_lower_fours first.
 bool at_lower_wide(uint64_t address);
+uint64_t at_lower_fours(uint64_t address, bool half);
+// Whether input i (AT_ARITY: the output) is an activation of halves.
+bool at_lower_half(const struct at_lower *l, int i);
+// The mask of a kernel that reads input `a` (bit 0), `b` (bit 1) and writes the output (bit 2); -1: absent.
+uint32_t at_lower_halves_mask(const struct at_lower *l, int a, int b);
 
 #endif

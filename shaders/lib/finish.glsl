@@ -34,7 +34,7 @@ vec4 finish4(vec4 x, uint i, uint j)
     if ((form & 1u) != 0)
         x += F32x4(bias).v[j / 4];
     x = vec4(act_apply(ACT, x.x), act_apply(ACT, x.y), act_apply(ACT, x.z), act_apply(ACT, x.w));
-    return (form & 2u) != 0 ? x + F32x4(residual).v[(i + j) / 4] : x;
+    return (form & 2u) != 0 ? x + four_load(residual, (i + j) / 4, R_HALVES) : x;
 }
 
 // Four columns from j on of the row at index i of y.
@@ -42,7 +42,7 @@ void put(vec4 x, uint i, uint j)
 {
     if (Y_WIDE) {
         if (j < n)
-            F32x4(y).v[(i + j) / 4] = form >= 0x200 ? x : finish4(x, i, j);
+            four_store(y, (i + j) / 4, form >= 0x200 ? x : finish4(x, i, j), Y_HALVES);
     } else {
         [[unroll]] for (uint c = 0; c < 4; c++)
             if (j + c < n)

@@ -24,9 +24,32 @@ const uint B_STEP = B_WIDE ? 4u : 1u;
 const uint B_AT = BK * A_LINE;
 shared float tile[PARTS ? 1u : BK * (A_LINE + B_LINE)];
 
-float a_next[A_SLOTS * A_STEP];
+const uint A_WORDS = A_WIDE ? (A_HALVES ? 2u : 4u) : 1u;
+float a_next[A_SLOTS * A_WORDS]; // words of halves are taken apart when they are looked at
 bool a_here[A_SLOTS], b_here[B_SLOTS]; // not 0
 uint a_put[A_SLOTS], b_put[B_SLOTS];   // where they go in `tile`
+
+void a_load(uint s, uint at)
+{
+    if (A_WIDE && A_HALVES) {
+        vec2 x = uintBitsToFloat(U32x2(a).v[at / 4]);
+        a_next[s * A_WORDS] = x.x;
+        a_next[s * A_WORDS + A_WORDS - 1] = x.y;
+    } else if (A_WIDE) {
+        vec4 x = F32x4(a).v[at / 4];
+        [[unroll]] for (uint j = 0; j < A_WORDS; j++)
+            a_next[s * A_WORDS + j] = x[j];
+    } else {
+        a_next[s * A_WORDS] = a.v[at];
+    }
+}
+
+float a_value(uint s, uint j)
+{
+    if (A_WIDE && A_HALVES)
+        return unpackHalf2x16(floatBitsToUint(a_next[s * A_WORDS + j / 2]))[j & 1u];
+    return a_next[s * A_WORDS + j];
+}
 
 #ifdef HALF
 // Words, which are taken apart when they are looked at.
@@ -138,6 +161,14 @@ vec2 pair(F32 from, uint at, bool here)
     return here ? x : vec2(0);
 }
 
+vec2 a_pair(uint at, bool here)
+{
+    if (!A_HALVES)
+        return pair(a, at, here);
+    vec2 x = unpackHalf2x16(U32(a).v[at / 2]);
+    return here ? x : vec2(0);
+}
+
 #ifdef HALF
 vec2 b_pair(uint at, bool here)
 {
@@ -158,7 +189,7 @@ void multiply_lanes(uint k0)
     uint at;
     [[unroll]] for (uint s = 0; s < TM; s++) {
         bool here = a_index(s, k0 + a_slot(s).y, at);
-        vec2 two = pair(a, at, here);
+        vec2 two = a_pair(at, here);
         x[2 * (A_ROWS ? s : s & ~1u) + (A_ROWS ? 0 : s & 1u)] = two.x;
         x[2 * (A_ROWS ? s : s | 1u) + (A_ROWS ? 1 : s & 1u)] = two.y;
     }
@@ -204,13 +235,7 @@ void fetch(uint k0, bool more)
     [[unroll]] for (uint s = 0; s < A_SLOTS; s++) {
         a_here[s] = a_index(s, k0 + slot_place(s, BM, A_ROWS, A_WIDE).y, at);
         at = more ? at : 0;
-        if (A_WIDE) {
-            vec4 x = F32x4(a).v[at / 4];
-            [[unroll]] for (uint j = 0; j < A_STEP; j++)
-                a_next[s * A_STEP + j] = x[j];
-        } else {
-            a_next[s * A_STEP] = a.v[at];
-        }
+        a_load(s, at);
     }
     [[unroll]] for (uint s = 0; s < B_SLOTS; s++) {
         b_here[s] = b_index(s, k0 + slot_place(s, BN, B_ROWS, B_WIDE).y, at);
@@ -222,8 +247,10 @@ void fetch(uint k0, bool more)
 void share()
 {
     [[unroll]] for (uint s = 0; s < A_SLOTS; s++)
-        [[unroll]] for (uint j = 0; j < A_STEP; j++)
-            tile[a_put[s] + j * (A_ROWS ? A_LINE : 1u)] = a_here[s] ? a_next[s * A_STEP + j] : 0;
+        [[unroll]] for (uint j = 0; j < A_STEP; j++) {
+            float x = a_value(s, j);
+            tile[a_put[s] + j * (A_ROWS ? A_LINE : 1u)] = a_here[s] ? x : 0;
+        }
     [[unroll]] for (uint s = 0; s < B_SLOTS; s++)
         [[unroll]] for (uint j = 0; j < B_STEP; j++) {
             float x = b_value(s, j);
@@ -282,7 +309,7 @@ void lean(uint first, uint last)
             uint at;
             [[unroll]] for (uint r = 0; r < TM; r++) {
                 bool here = a_index(r, k, at);
-                x[r] = a.v[at];
+                x[r] = one_load(a, at, A_HALVES);
                 x[r] = here ? x[r] : 0;
             }
             [[unroll]] for (uint c = 0; c < TN; c++) {

@@ -16,6 +16,7 @@
 #define LIB_PRODUCT_GLSL
 
 #extension GL_EXT_control_flow_attributes : require
+#include "lib/fours.glsl"
 #include "lib/half.glsl"
 #if defined(DTYPE_F32_LANES) || defined(DTYPE_WF16_LANES) || defined(DTYPE_WBF16_LANES)
 #define SHUFFLE
@@ -44,6 +45,10 @@ const bool A_ROWS = (FLAGS & 8u) != 0u; // A is contiguous along k; otherwise al
 const bool B_ROWS = (FLAGS & 16u) != 0u; // B is contiguous along k; otherwise along n
 
 const bool K_INSIDE = (FLAGS & 64u) != 0u; // tiles end where segments end; so they do in a lean kernel
+// Of halves are A (with A_WIDE, but in a lean kernel), y (with Y_WIDE; not of parts of k), the residual (with Y_WIDE).
+const bool A_HALVES = (FLAGS & 128u) != 0u;
+const bool Y_HALVES = (FLAGS & 256u) != 0u;
+const bool R_HALVES = (FLAGS & 512u) != 0u;
 
 // Loads of an invocation ("slots") for one tile of depth BK; in a lean kernel a slot is a row (column) of its part.
 // With lanes it is two elements of a row at once, or, contiguous along m (n), of two rows: slots 2i and 2i + 1 are

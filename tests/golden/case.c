@@ -20,6 +20,9 @@ void at_case_must(struct at_case *c, bool ok, const char *what)
     exit(1);
 }
 
+// Of activations in halves, each rounded by up to 2^-11; gradients, f32 themselves, read them.
+#define HALVES_TOLERANCE 1e-2
+
 // The best Vulkan device, or the one that ATTUNE_TEST_DEVICE selects. Other kernels, other order of summation.
 static struct at_device *open_vulkan(struct at_case *c)
 {
@@ -39,8 +42,14 @@ static struct at_device *open_device(struct at_case *c, const char *name)
         return at_cpu_open(&(struct at_cpu_params){0}, &c->log);
     if (strcmp(name, "oracle") == 0)
         return at_cpu_open(&(struct at_cpu_params){.oracle = true}, &c->log);
-    at_case_must(c, strcmp(name, "vulkan") == 0, "the devices are cpu, oracle and vulkan");
-    return open_vulkan(c);
+    bool halves = strcmp(name, "vulkan-f16") == 0;
+    at_case_must(c, halves || strcmp(name, "vulkan") == 0, "the devices are cpu, oracle, vulkan and vulkan-f16");
+    struct at_device *dev = open_vulkan(c);
+    if (dev && halves) {
+        dev->activations = AT_F16;
+        c->tolerance = HALVES_TOLERANCE;
+    }
+    return dev;
 }
 
 void at_case_open(struct at_case *c, int argc, char **argv, const char *name)

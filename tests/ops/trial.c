@@ -33,7 +33,10 @@ const char *ops_case_text(const struct at_op *op, const struct at_op_case *c, ui
         if (c->in[i].rank)
             used += snprintf(text + used, (size_t)(OPS_NAME - used), " in%d=%s%s", i, at_shape_text(c->in[i], s),
                              c->whole >> i & 1 ? "whole"
+                             : c->halves >> i & 1 ? "half"
                              : at_case_dtype(c, i) != AT_F32 ? at_dtype_name(at_case_dtype(c, i)) : "");
+    if (c->halves & AT_HALVES_Y)
+        used += snprintf(text + used, (size_t)(OPS_NAME - used), " y=half");
     if (c->shape.rank)
         used += snprintf(text + used, (size_t)(OPS_NAME - used), " shape=%s", at_shape_text(c->shape, s));
     for (int i = 0; i < 8; i++)
@@ -82,7 +85,7 @@ bool ops_data_init(struct ops_data *d, const struct at_op_case *c, int64_t y_cou
             else if ((c->ints | c->whole) >> i & 1)
                 d->x[i][j] = (double)(int32_t)(u * c->limit);
             else
-                d->x[i][j] = rounded((float)(low + u * (high - low)), i == OPS_DY ? AT_F32 : at_case_dtype(c, i));
+                d->x[i][j] = rounded((float)(low + u * (high - low)), i == OPS_DY ? AT_F32 : c->halves >> i & 1 ? AT_F16 : at_case_dtype(c, i));
         }
     }
     return true;
@@ -112,6 +115,24 @@ static bool add_inputs(struct ops_trial *t, struct at_log *log)
         }
     }
     return at_graph_ok(t->g);
+}
+
+// Lays the case's `halves` in halves, on a device that can, as at_graph_halve does in a model's graph. What is differentiated
+// reads them as they lie.
+static bool lay_halves(struct ops_trial *t)
+{
+    unsigned halves = t->c->halves;
+    if (halves & ~t->op->halves || (halves && t->op->fours && !t->op->fours(t->y))) {
+        fprintf(stderr, "%s: a case asks for halves that the op does not take\n", t->op->name);
+        return false;
+    }
+    if (strcmp(t->dev->kind, "vulkan") != 0)
+        return true;
+    for (int i = 0; i < AT_ARITY; i++)
+        if (halves >> i & 1)
+            t->node[i]->dtype = AT_F16;
+    t->y->dtype = halves & AT_HALVES_Y ? AT_F16 : t->y->dtype;
+    return true;
 }
 
 static bool add_gradient(struct ops_trial *t)
@@ -147,6 +168,8 @@ struct ops_trial *ops_trial_create(struct at_device *dev, const struct at_op *op
     if (!at_graph_output(t->g, t->y, "y"))
         goto error;
     if (params->grad && ops_case_differentiable(op, c) && !add_gradient(t))
+        goto error;
+    if (!lay_halves(t))
         goto error;
     t->exec = params->guarded ? ops_guard_exec(dev, t->g, log) : at_exec_create(dev, t->g);
     if (t->exec)
@@ -223,7 +246,7 @@ double *ops_trial_read(const struct ops_trial *t, const struct at_node *n)
         memcpy(x, oracle_memory(t, n), (size_t)count * sizeof(double));
     else if (ok && (ok = at_exec_read(t->exec, n, f)))
         for (int64_t j = 0; j < count; j++)
-            x[j] = (double)f[j];
+            x[j] = n->dtype == AT_F16 ? (double)at_f32_from_f16(((const uint16_t *)(void *)f)[j]) : (double)f[j];
     at_free(f);
     if (!ok) {
         at_free(x);

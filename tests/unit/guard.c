@@ -150,6 +150,27 @@ static void what_is_finite_passes(void)
     dev->guard = true;
 }
 
+// Halves hold up to 65504, to which what is below 65520 is rounded.
+static void halves_are_watched(void)
+{
+    const float factors[] = {65504, 65519, 65520, -70000};
+    for (int i = 0; i < 4; i++) {
+        float one[32] = {0}, y[32];
+        one[i * 7] = 1;
+        struct at_graph *g = at_graph_create(&sink);
+        struct at_node *x = at_graph_input(g, "x", AT_SHAPE(2, 4, 4), AT_F32), *half = at_scale(g, x, factors[i], 0);
+        struct at_node *out = at_graph_output(g, at_scale(g, half, 0.5f, 0), "y");
+        struct at_exec *e = at_exec_create(dev, g);
+        AT_CHECK(out && e && half->dtype == AT_F16 && at_exec_write(e, x, one));
+        AT_CHECK(at_exec_run(e, 0) == (i < 2));
+        AT_CHECK(i < 2 ? at_exec_read(e, out, y) && y[i * 7] == 32752 : says("scale, (2,4,4)") && says("65504"));
+        at_exec_destroy(&e);
+        at_graph_destroy(&g);
+        said[0] = 0;
+        sink.error = AT_ERROR_NONE;
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "vulkan") == 0) {
@@ -167,6 +188,10 @@ int main(int argc, char **argv)
     AT_RUN(one_value_is_enough);
     AT_RUN(gradients_are_watched);
     AT_RUN(what_is_finite_passes);
+    if (strcmp(dev->kind, "vulkan") == 0) {
+        dev->activations = AT_F16;
+        AT_RUN(halves_are_watched);
+    }
     at_device_close(&dev);
     return at_test_end();
 }
