@@ -247,27 +247,49 @@ static bool bench_dpo(struct bench *b)
     return ok;
 }
 
-// Noise in place of latents, pairs of which share nothing: the work is the same.
+// Noise in place of latents, pairs of which share nothing, and of text states: the work is the same.
 static bool allocate(struct bench *b)
 {
     size_t n = 2 * (size_t)b->p->batch, side = (size_t)b->side, pixels = (size_t)b->p->size;
-    size_t latent = side * side * (size_t)b->m->unet.in_channels, text = (size_t)at_model_tokens(b->m);
-    const char **prompts = at_calloc(n, sizeof(*prompts));
-    bool ok = prompts && (b->x = at_calloc(n * latent, sizeof(float))) &&
-              (b->target = at_calloc(n * latent, sizeof(float))) && (b->y = at_calloc(n * latent, sizeof(float))) &&
-              (b->t = at_calloc(n, sizeof(float))) &&
-              (b->hidden = at_calloc(n * text * (size_t)b->m->clip.width, sizeof(float))) &&
+    size_t latent = side * side * (size_t)b->m->unet.in_channels, tokens = (size_t)at_model_tokens(b->m);
+    size_t text = tokens * (size_t)b->m->unet.context[0];
+    bool ok = (b->x = at_calloc(n * latent, sizeof(float))) && (b->target = at_calloc(n * latent, sizeof(float))) &&
+              (b->y = at_calloc(n * latent, sizeof(float))) && (b->t = at_calloc(n, sizeof(float))) &&
+              (b->hidden = at_calloc(n * text, sizeof(float))) &&
               (b->image = at_calloc(n * pixels * pixels * 3, sizeof(float)));
     if (!ok)
-        at_fail_memory(b->log, n * (3 * latent + pixels * pixels * 3) * sizeof(float));
-    for (size_t i = 0; ok && i < n; i++) {
-        prompts[i] = "";
+        return at_fail_memory(b->log, n * (3 * latent + text + pixels * pixels * 3) * sizeof(float));
+    for (size_t i = 0; i < n; i++) {
         b->t[i] = (float)(i * 997 % 1000);
         at_rng_normal(b->x + i * latent, latent, 0, AT_STREAM_LATENT, i);
         at_rng_normal(b->target + i * latent, latent, 0, AT_STREAM_NOISE, i);
+        at_rng_normal(b->hidden + i * text, text, 0, AT_STREAM_MAKE, i);
     }
-    ok = ok && at_model_embed(b->m, prompts, (int)n, b->hidden);
-    at_free(prompts);
+    return true;
+}
+
+static unsigned parts_of(unsigned kinds)
+{
+    unsigned parts = kinds & (AT_BENCH_DENOISER | AT_BENCH_SAMPLING | AT_BENCH_DPO) ? AT_PART_UNET : 0;
+    return parts | (kinds & (AT_BENCH_DECODE | AT_BENCH_SAMPLING) ? AT_PART_VAE : 0) |
+           (kinds & AT_BENCH_SAMPLING ? AT_PART_TEXT : 0);
+}
+
+// Sizes that follow from parts whose weights no task needs.
+static bool read_sizes(struct bench *b, unsigned parts)
+{
+    struct at_model *m = b->m;
+    bool ok = true;
+    if (!(parts & AT_PART_VAE)) {
+        struct at_json_doc *doc = at_source_config(m->source, "vae");
+        ok = doc && at_vae_config_parse(at_json_root(doc), &m->vae);
+        at_json_destroy(&doc);
+    }
+    if (ok && !(parts & AT_PART_TEXT)) {
+        struct at_json_doc *doc = at_source_config(m->source, "text_encoder");
+        ok = doc && at_clip_config_parse(at_json_root(doc), &m->clip);
+        at_json_destroy(&doc);
+    }
     return ok;
 }
 
@@ -277,7 +299,10 @@ static bool open_model(struct bench *b)
     int height;
     if (p->batch < 0 || p->batch > AT_BENCH_PAIRS)
         return at_fail(b->log, AT_ERROR_USAGE, "batch %d: must be 1 to %d", p->batch, AT_BENCH_PAIRS);
-    if (!(b->m = at_model_open(b->dev, &(struct at_model_params){.path = p->model, .reading = p->reading}, b->log)))
+    p->kinds = p->kinds ? p->kinds : AT_BENCH_DECODE | AT_BENCH_DENOISER | AT_BENCH_SAMPLING | AT_BENCH_DPO;
+    struct at_model_params model = {
+        .path = p->model, .reading = p->reading, .untrained = p->untrained, .parts = parts_of(p->kinds)};
+    if (!(b->m = at_model_open(b->dev, &model, b->log)) || !read_sizes(b, model.parts))
         return false;
     struct at_sample_params size = {.width = p->size, .height = p->size};
     if (!at_sample_size(b->m, &size, &p->size, &height))
@@ -292,9 +317,16 @@ static bool open_model(struct bench *b)
 bool at_bench_model(struct at_device *dev, struct at_bench_model_params *params)
 {
     struct bench b = {.dev = dev, .p = params, .log = dev->log};
-    double flops;
-    bool ok = open_model(&b) && bench_decode(&b) && bench_denoiser(&b, &flops) && bench_sampling(&b, flops) &&
-              bench_dpo(&b);
+    double flops = 0;
+    bool ok = open_model(&b);
+    if (ok && params->kinds & AT_BENCH_DECODE)
+        ok = bench_decode(&b);
+    if (ok && params->kinds & (AT_BENCH_DENOISER | AT_BENCH_SAMPLING))
+        ok = bench_denoiser(&b, &flops);
+    if (ok && params->kinds & AT_BENCH_SAMPLING)
+        ok = bench_sampling(&b, flops);
+    if (ok && params->kinds & AT_BENCH_DPO)
+        ok = bench_dpo(&b);
     at_model_destroy(&b.m);
     float *const buffers[] = {b.x, b.t, b.hidden, b.y, b.target, b.image};
     for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)

@@ -23,8 +23,18 @@ struct at_bench_task {
     struct at_bench_share ops[AT_OP_COUNT]; // all zero where the device does not tell
 };
 
+// The tasks, in their order.
+enum at_bench_kind {
+    AT_BENCH_DECODE = 1,
+    AT_BENCH_DENOISER = 2,
+    AT_BENCH_SAMPLING = 4,
+    AT_BENCH_DPO = 8,
+};
+
 struct at_bench_model_params {
     const char *model; // NULL: the embedded one
+    unsigned kinds;    // bits of enum at_bench_kind; 0: all. Parts that none of them needs are not loaded
+    bool untrained;    // initial weights: the model's folder needs none
     const struct at_source_options *reading; // of its files; NULL: as they are
     int size;          // pixels, both sides; 0: the model's own
     int batch;         // images and pairs; 0: as many as make a latent of 64 x 64, at most 16

@@ -181,7 +181,7 @@ void at_model_drop(struct at_model *m, unsigned parts)
 
 int at_model_tokens(const struct at_model *m)
 {
-    int length = (int)at_clip_tokenizer_length(m->tokenizer);
+    int length = m->tokenizer ? (int)at_clip_tokenizer_length(m->tokenizer) : m->clip.positions;
     return length < m->clip.positions ? length : m->clip.positions;
 }
 

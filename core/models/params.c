@@ -147,12 +147,15 @@ static void draw(const struct at_param *p, int position, uint64_t seed, float *o
 
 bool at_params_init(struct at_params *p, uint64_t seed)
 {
-    float *values = at_calloc((size_t)p->total, sizeof(*values));
-    if (!values)
-        return at_fail_memory(p->log, (size_t)p->total * sizeof(*values));
+    int64_t most = 1;
     for (int i = 0; i < p->count; i++)
-        draw(&p->list[i], i, seed, values + p->list[i].offset);
-    bool ok = at_params_write(p, values);
+        most = at_shape_count(p->list[i].shape) > most ? at_shape_count(p->list[i].shape) : most;
+    float *values = at_calloc((size_t)most, sizeof(*values)); // of one parameter: a second model might not fit
+    bool ok = values || at_fail_memory(p->log, (size_t)most * sizeof(*values));
+    for (int i = 0; ok && i < p->count; i++) {
+        draw(&p->list[i], i, seed, values);
+        ok = at_store_write(p->store, p->list[i].offset, values, at_shape_count(p->list[i].shape));
+    }
     at_free(values);
     return ok;
 }
