@@ -18,20 +18,15 @@ struct at_cache *at_cache_open(struct at_params *weights, const char *what, cons
 {
     struct at_log *log = weights->log;
     struct at_cache *c = at_calloc(1, sizeof(*c));
-    float *values = NULL;
-    size_t bytes = (size_t)weights->total * sizeof(float);
     bool ok = c;
     if (ok) {
         c->log = log;
         c->what = what;
+        ok = !dir || (c->dir = at_strdup(dir));
     }
-    if (ok && dir)
-        ok = (values = at_calloc(bytes, 1)) && (c->dir = at_strdup(dir));
     if (!ok)
-        at_fail_memory(log, bytes);
-    if (ok && dir && (ok = at_dir_make(log, dir) && at_params_read(weights, values)))
-        at_sha256_text(values, bytes, c->weights);
-    at_free(values);
+        at_fail_memory(log, sizeof(*c));
+    ok = ok && (!dir || (at_dir_make(log, dir) && at_params_hash(weights, c->weights)));
     if (!ok)
         at_cache_close(&c);
     return c;
