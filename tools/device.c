@@ -20,6 +20,9 @@ void at_device_options(struct at_options *options, struct at_device_choice *choi
         {"weights", 0, AT_OPTION_TEXT, &choice->weights, "TYPE",
          "f32, f16, bf16 or auto: what matrices that are not trained are kept as; sums are f32",
          .zero = "auto: as the files have them"},
+        {"offload", 0, AT_OPTION_FLAG, &choice->offload, NULL,
+         "keep frozen weights in the host's memory and copy each to the GPU when it is used: for models larger than "
+         "its memory (slower)"},
         {"guard", 0, AT_OPTION_FLAG, &choice->guard, NULL,
          "look at every value, and stop at the first layer that makes one that is not finite, by name (slower)"},
         {0},
@@ -101,9 +104,12 @@ struct at_device *at_device_choose(const struct at_device_choice *choice, struct
     if (!choose_weights(choice->weights, &weights, log))
         return NULL;
     struct at_device *dev = open_named(choice, log);
-    if (dev) {
-        dev->guard = choice->guard;
-        dev->weights = weights;
-    }
+    if (!dev)
+        return NULL;
+    dev->guard = choice->guard;
+    dev->weights = weights;
+    dev->offload = choice->offload && dev->api->host_create;
+    if (choice->offload && !dev->offload)
+        at_warn(log, "--offload does nothing here: the CPU computes in the host's memory");
     return dev;
 }

@@ -120,28 +120,30 @@ const struct at_param *at_params_declare(struct at_params *p, const char *name, 
     return &p->list[p->count - 1];
 }
 
-// The piece of the parameter's type that is being filled, if there is room in it.
-static struct at_piece *open_piece(struct at_params *p, const struct at_param *param, size_t size, size_t limit)
+// The piece of that type and use that is being filled, if there is room in it.
+static struct at_piece *open_piece(struct at_params *p, const struct at_param *param, enum at_use use, size_t size,
+                                   size_t limit)
 {
     for (int i = p->piece_count - 1; i >= 0; i--)
-        if (p->pieces[i].dtype == param->dtype)
+        if (p->pieces[i].dtype == param->dtype && p->pieces[i].use == use)
             return (size_t)(p->pieces[i].count + padded(param->shape)) * size <= limit ? &p->pieces[i] : NULL;
     return NULL;
 }
 
 // `most`: bytes that the device allocates.
-static bool place(struct at_params *p, struct at_param *param, size_t size, size_t most)
+static bool place(struct at_params *p, struct at_param *param, enum at_use use, size_t most)
 {
+    size_t size = at_dtype_size(param->dtype, p->dev ? p->dev->real_size : 4);
     size_t bytes = (size_t)padded(param->shape) * size;
     if (bytes > most)
         return at_fail(p->log, AT_ERROR_DEVICE, "%s needs %zu MiB in one piece, but the device allows %zu MiB; choose "
                        "another device, or --weights f16", param->name, bytes >> 20, most >> 20);
-    struct at_piece *piece = open_piece(p, param, size, most < AT_PIECE_BYTES ? most : AT_PIECE_BYTES);
+    struct at_piece *piece = open_piece(p, param, use, size, most < AT_PIECE_BYTES ? most : AT_PIECE_BYTES);
     if (!piece) {
         if (!at_grow((void **)&p->pieces, &p->piece_capacity, (size_t)p->piece_count + 1, sizeof(*p->pieces)))
             return at_fail_memory(p->log, sizeof(*p->pieces));
         piece = &p->pieces[p->piece_count++];
-        *piece = (struct at_piece){.dtype = param->dtype, .first = param->offset};
+        *piece = (struct at_piece){.dtype = param->dtype, .use = use, .first = param->offset};
     }
     param->piece = (int)(piece - p->pieces);
     param->at = piece->count;
@@ -151,19 +153,19 @@ static bool place(struct at_params *p, struct at_param *param, size_t size, size
 
 bool at_params_allocate(struct at_params *p, struct at_device *dev, int replicas)
 {
-    size_t real = dev ? dev->real_size : 4, most = dev && dev->max_chunk ? dev->max_chunk : SIZE_MAX;
+    size_t most = dev && dev->max_chunk ? dev->max_chunk : SIZE_MAX;
     if (replicas)
         most /= 2; // the optimiser keeps two moments of a piece in one allocation
-    bool ok = true;
+    bool offload = dev && dev->offload && !replicas, ok = true;
     p->dev = dev;
     for (int i = 0; ok && i < p->count; i++) {
         if (replicas)
             p->list[i].dtype = AT_F32;
-        ok = place(p, &p->list[i], at_dtype_size(p->list[i].dtype, real), most);
+        ok = place(p, &p->list[i], offload && p->list[i].shape.rank > 1 ? AT_USE_HOST : AT_USE_WEIGHTS, most);
     }
     for (int i = 0; ok && i < p->piece_count; i++) {
         struct at_piece *piece = &p->pieces[i];
-        ok = (piece->store = at_store_create_typed(dev, piece->count, piece->dtype, AT_USE_WEIGHTS, p->log));
+        ok = (piece->store = at_store_create_typed(dev, piece->count, piece->dtype, piece->use, p->log));
         for (int r = 0; ok && r < replicas; r++)
             ok = (piece->grad[r] = at_store_create(dev, piece->count, AT_USE_GRADIENTS, p->log));
     }
@@ -268,21 +270,16 @@ bool at_param_read_gradient(const struct at_params *p, const struct at_param *pa
     return at_store_read(p->pieces[param->piece].grad[replica], param->at, values, at_shape_count(param->shape));
 }
 
-bool at_params_hash(const struct at_params *p, char text[65])
+bool at_params_hash(const struct at_params *p, struct at_sha256 *hash)
 {
-    struct at_sha256 hash;
-    uint8_t digest[32];
     float *values = room_for_one(p);
     bool ok = values;
-    at_sha256_init(&hash);
     for (int i = 0; ok && i < p->count; i++) {
         const struct at_param *a = &p->list[i];
         int64_t n = length_of(p, i, i + 1);
         ok = at_store_read(p->pieces[a->piece].store, a->at, values, n);
-        at_sha256_add(&hash, values, ok ? (size_t)n * sizeof(*values) : 0);
+        at_sha256_add(hash, values, ok ? (size_t)n * sizeof(*values) : 0);
     }
-    at_sha256_finish(&hash, digest);
-    at_sha256_hex(digest, text);
     at_free(values);
     return ok;
 }

@@ -38,11 +38,12 @@ struct at_param {
 
 #define AT_PIECE_BYTES ((size_t)256 << 20) // of a piece, where no single weight is larger
 
-// Weights in one allocation: of one type, in the order of their declaration.
+// Weights in one allocation: of one type and use, in the order of their declaration.
 struct at_piece {
     struct at_store *store;             // the values
     struct at_store *grad[AT_REPLICAS]; // their gradients, a vector a replica; NULL: frozen
     enum at_dtype dtype;
+    enum at_use use; // AT_USE_HOST: matrices that are fetched by each use (struct at_device, `offload`)
     int64_t count, first; // elements; where the first one is in the flat vector
 };
 
@@ -80,9 +81,9 @@ AT_NODISCARD bool at_params_allocate(struct at_params *p, struct at_device *dev,
 // Fills in initial values: a function of (seed, position, init).
 AT_NODISCARD bool at_params_init(struct at_params *p, uint64_t seed);
 // Reads every parameter from the file under `prefix` + name. Missing, mis-shaped and unexpected names are listed and are
-// errors; `ignored` (NULL at the end, may be NULL) are names a file may carry without use. Values that are not finite,
-// or that the type on the device cannot hold, are errors, by name. Halves of the same type are copied as they are. The
-// host holds a few megabytes of a tensor at a time.
+// errors; `ignored` (NULL at the end, may be NULL) are names a file may carry without use, and "*" stands for all, which
+// at_params_check then warns about. Values that are not finite, or that the type on the device cannot hold, are errors,
+// by name. Halves of the same type are copied as they are. The host holds a few megabytes of a tensor at a time.
 AT_NODISCARD bool at_params_load(struct at_params *p, const struct at_safetensors *file, const char *prefix,
                                  const char *const *ignored);
 // Names and shapes alone, before memory is allocated that a wrong config may ask for.
@@ -105,8 +106,9 @@ AT_NODISCARD bool at_params_write(struct at_params *p, const float *values);
 AT_NODISCARD bool at_param_read(const struct at_params *p, const struct at_param *param, float *values);
 AT_NODISCARD bool at_param_read_gradient(const struct at_params *p, const struct at_param *param, int replica,
                                          float *values);
-// SHA-256 of what at_params_read gives, a parameter at a time.
-AT_NODISCARD bool at_params_hash(const struct at_params *p, char text[65]);
+// Adds what at_params_read gives to a hash, a parameter at a time.
+struct at_sha256;
+AT_NODISCARD bool at_params_hash(const struct at_params *p, struct at_sha256 *hash);
 
 // A parameter's values between memory and file layout; both hold the parameter's element count.
 void at_param_to_file(const struct at_param *p, const float *memory, float *file);

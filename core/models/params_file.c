@@ -72,7 +72,7 @@ struct loading {
     const struct at_safetensors *file;
     const char *prefix, *path;
     float *file_part, *memory_part; // of one tensor, or its bits
-    struct listing missing, shapes, nans, wide, unexpected;
+    struct listing missing, shapes, nans, wide, unexpected, unused;
 };
 
 // The parameter's tensor; NULL if it is missing or of another shape, which is listed.
@@ -90,7 +90,7 @@ static const struct at_st_tensor *find_one(struct loading *l, const struct at_pa
     if (same_shape(t, want))
         return t;
     shape_text(t, want, detail, sizeof(detail));
-    list(&l->shapes, name, detail);
+    list(&l->shapes, at_st_origin(t), detail);
     return NULL;
 }
 
@@ -168,9 +168,9 @@ static bool load_one(struct loading *l, const struct at_param *param)
     for (int64_t first = 0; t && ok && first < total; first += part)
         ok = load_part(l, param, t, first, total - first < part ? total - first : part, &found);
     if (found.infinite)
-        list(&l->nans, t->name, "");
+        list(&l->nans, at_st_origin(t), "");
     else if (found.wide)
-        list(&l->wide, t->name, "");
+        list(&l->wide, at_st_origin(t), "");
     return ok;
 }
 
@@ -183,11 +183,14 @@ static void find_unexpected(struct loading *l, const char *const *ignored)
         if (strncmp(t->name, l->prefix, skip) != 0 || at_params_find(l->p, t->name + skip))
             continue;
         bool known = false;
-        for (const char *const *s = ignored; s && *s; s++)
+        bool all = false;
+        for (const char *const *s = ignored; s && *s; s++) {
             known = known || strcmp(t->name + skip, *s) == 0;
+            all = all || strcmp(*s, "*") == 0;
+        }
         l->path = t->file;
         if (!known)
-            list(&l->unexpected, t->name, "");
+            list(all ? &l->unused : &l->unexpected, at_st_origin(t), "");
     }
 }
 
@@ -208,6 +211,9 @@ bool at_params_check(const struct at_params *p, const struct at_safetensors *fil
     for (int i = 0; i < p->count; i++)
         (void)find_one(&l, &p->list[i]);
     find_unexpected(&l, ignored);
+    if (l.unused.count)
+        at_warn(p->log, "%s: %d tensors are not part of this model and are not used:%s%s", l.path, l.unused.count,
+                l.unused.text, l.unused.count > LISTED ? "\n  ..." : "");
     return report_all(&l);
 }
 
