@@ -5,6 +5,7 @@
 #include "pipelines/lora_diff.h"
 #include "pipelines/lora_merge.h"
 #include "pipelines/lora_write.h"
+#include "pipelines/text.h"
 #include "tests/pipeline/tiny.h"
 
 #include "core/base/rng.h"
@@ -76,10 +77,10 @@ static void check_hidden(const char *name, struct at_lora *const *loras, int cou
     static float want[2 * HIDDEN], hidden[2 * HIDDEN];
     struct at_adapter adapters[AT_MODEL_ADAPTERS];
     golden(run, "hidden", want);
-    at_model_adapt_text(model, adapters, at_lora_parts(loras, count, AT_COMPONENT_TEXT, adapters));
-    if (AT_CHECK(at_model_embed(model, (const char *[]){items[0].prompt, items[1].prompt}, 2, hidden)))
+    at_text_adapt(model, 0, adapters, at_lora_parts(loras, count, AT_COMPONENT_TEXT, adapters));
+    if (AT_CHECK(at_text_embed(model, (const char *[]){items[0].prompt, items[1].prompt}, 2, NULL, hidden)))
         check_close(name, "hidden states", hidden, want, 2 * HIDDEN);
-    at_model_adapt_text(model, NULL, 0);
+    at_text_adapt(model, 0, NULL, 0);
 }
 
 static void every_dialect_draws_the_same(void)
