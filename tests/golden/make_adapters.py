@@ -9,6 +9,7 @@
     comfyui.safetensors      the same; bfloat16 where that loses nothing
     peft/unet, peft/text_encoder   the same as PeftModel saves it
     second.safetensors       another adapter of the UNet alone, kohya's names, one rank, no alphas
+    xl.safetensors           an adapter of the tiny SDXL (make_pipelines.py): UNet and both text encoders, sd-scripts' names; one rank, one alpha
     io.safetensors           hidden states and latents with them, computed in double; some fused weights
 
 Weights are rounded to f16 before anything is computed. The oracle is diffusers' load_lora_weights, set_adapters and fuse_lora; the
@@ -23,12 +24,13 @@ import transformers.integrations.peft
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-import make_lora_keys
+import make_lora_keys, make_pipelines
 from make_models import Draws, plain, settle
 from make_tiny import CFG, NEGATIVE, PROMPTS, SIZE, parts
 
 warnings.filterwarnings("ignore")
 diffusers.utils.logging.set_verbosity_error()
+del make_pipelines.CLIPTextModel.text_model  # put there for clip skip; its presence tells diffusers how layers are named
 transformers.integrations.peft.check_peft_version = lambda **_: None  # it asks for a peft newer than there is; 0.21 does
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(HERE, "..", "data", "adapters")
@@ -41,6 +43,13 @@ UNET += [f"{b}.attentions.0.transformer_blocks.0.{a}.{x}" for b in ("mid_block",
 TEXT = [f"encoder.layers.{i}.{x}" for i in (0, 1) for x in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj",
                                                            "mlp.fc1", "mlp.fc2")]
 RANKS, FACTORS = [4, 2, 4, 3, 1], [1.0, 0.5, 2.0, 0.25, 1.0, 4.0, 1.0]
+
+
+UNET_XL = [f"{b}.attentions.0.transformer_blocks.{i}.{a}.{x}" for b, i in (("mid_block", 1), ("down_blocks.1", 0), ("up_blocks.0", 1))
+           for a in ("attn1", "attn2") for x in ("to_q", "to_k", "to_v", "to_out.0")]
+UNET_XL += ["conv_in", "conv_out", "time_embedding.linear_2", "add_embedding.linear_1", "down_blocks.0.downsamplers.0.conv", "down_blocks.1.resnets.0.conv1",
+            "down_blocks.1.resnets.0.conv_shortcut", "down_blocks.1.resnets.0.time_emb_proj", "up_blocks.0.upsamplers.0.conv", "up_blocks.1.resnets.1.conv2",
+            "down_blocks.1.attentions.0.proj_in", "mid_block.attentions.0.transformer_blocks.0.ff.net.0.proj"]
 
 
 def pipeline(dtype=torch.float64):
@@ -178,6 +187,41 @@ def close(a, b, what, limit=1e-9):
     assert error < limit, what
 
 
+def draw_xl(pipe):
+    """As make_pipelines.py's run zeros."""
+    _, steps, guidance, _ = make_pipelines.RUNS["xl"]["zeros"]
+    shape = (4, make_pipelines.HEIGHT // 2, make_pipelines.WIDTH // 2)
+    noise = torch.cat([make_pipelines.attune.noise(shape, seed, make_pipelines.attune.LATENT, 0) for seed in make_pipelines.SEEDS]).double()
+    config = {**pipe.scheduler.config, "clip_sample": False}
+    config.pop("_use_default_values", None)
+    pipe.scheduler = make_pipelines.SAMPLERS["euler"].from_config(config)
+    return dict(latents=pipe(make_pipelines.PROMPTS, num_inference_steps=steps, guidance_scale=guidance, height=make_pipelines.HEIGHT, width=make_pipelines.WIDTH,
+                             latents=noise, output_type="latent").images)
+
+
+def full_xl(component, name):
+    return f"text_model.{name}" if component == "text_encoder" else name
+
+
+def make_xl(draw, out):
+    pipe = make_pipelines.pipeline("xl", torch.float64)
+    names = [("unet", n) for n in UNET_XL] + [("text_encoder", n) for n in TEXT] + [("text_encoder_2", f"text_model.{n}") for n in TEXT]
+    adapter = make(pipe, names, draw, [2], [0.5], 0.3)
+    make_lora_keys.FAMILIES["tiny"] = dict(unet=dict(pipe.unet.config), text=[])
+    original, state = make_lora_keys.original_unet_names("tiny"), {}
+    for (c, n), (a, b, alpha) in adapter.items():
+        stem = {"unet": "lora_unet_", "text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}[c]
+        stem += (original[n] if c == "unet" else full_xl(c, n)).replace(".", "_")
+        state[f"{stem}.lora_down.weight"], state[f"{stem}.lora_up.weight"], state[f"{stem}.alpha"] = a, b, torch.tensor(alpha)
+    save(state, "xl.safetensors", {"ss_network_module": "networks.lora", "ss_base_model_version": "sdxl_base_v1-0"})
+    plain_run = draw_xl(pipe)
+    pipe.load_lora_weights(ROOT, weight_name="xl.safetensors")
+    by_diffusers = draw_xl(pipe)
+    close(by_diffusers, draw_xl(add(make_pipelines.pipeline("xl", torch.float64), adapter, 1.0)), "xl: diffusers and the formula")
+    print(f"xl: moves latents by {(by_diffusers['latents'] - plain_run['latents']).abs().max():.2f}")
+    out["xl.latents"] = by_diffusers["latents"]
+
+
 def loaded(files, scales):
     pipe = pipeline()
     for i, name in enumerate(files):
@@ -219,6 +263,7 @@ def main():
     fused.unload_lora_weights()
     for c, n in list(mixed)[::6]:
         out[f"fused.{c}.{n}.weight"] = module_of(fused, c, n).weight
+    make_xl(draw, out)
     save_file({k: plain(v) for k, v in out.items()}, os.path.join(ROOT, "io.safetensors"),
               {"made_by": "tests/golden/make_adapters.py", "diffusers": diffusers.__version__, "peft": peft.__version__})
     size = 0

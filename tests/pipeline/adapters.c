@@ -6,9 +6,8 @@
 #include "pipelines/lora_merge.h"
 #include "pipelines/lora_write.h"
 #include "pipelines/text.h"
+#include "tests/pipeline/pipes.h"
 #include "tests/pipeline/tiny.h"
-
-#include "core/base/rng.h"
 
 #include <string.h>
 
@@ -122,6 +121,41 @@ static void several_at_once(void)
     }
     at_lora_destroy(&loras[0]);
     at_lora_destroy(&loras[1]);
+}
+
+// sd-scripts' names of SDXL, for the UNet and both text encoders; merged too.
+static void sdxl(void)
+{
+    enum { height = 24, width = 16, latent = height / 2 * (width / 2) * 4 };
+    static float pixels[2 * height * width * 3], latents[2 * latent], want[2 * latent];
+    static const struct at_sample_item two[] = {{"a red kite", NULL, 11}, {"two blue cups", NULL, 12}};
+    char path[256], out[256];
+    pipes_folder("xl", path, sizeof(path));
+    snprintf(out, sizeof(out), "%s", scratch_path("xl-merged"));
+    struct at_model *m = at_model_open(dev, &(struct at_model_params){.path = path}, &capture.log);
+    struct at_lora *lora = m ? at_lora_open(m, file("xl.safetensors"), 1) : NULL;
+    struct at_sample_params p = {.items = two, .count = 2, .steps = 4, .cfg = 5, .height = height, .width = width,
+                                 .sampler = AT_SAMPLER_EULER, .loras = &lora, .lora_count = 1};
+    golden("xl", "latents", want);
+    if (AT_CHECK(m && lora && at_sample(m, &p, pixels, latents)))
+        check_close("SDXL", "latents", latents, want, 2 * latent);
+    else
+        printf("%s\n", capture.text);
+    at_lora_destroy(&lora);
+    struct at_layers *layers = m ? at_lora_layers(m) : NULL;
+    struct at_lora_data *d = layers ? at_lora_data_open(&capture.log, file("xl.safetensors"),
+                                                        &(struct at_lora_data_params){.layers = layers}) : NULL;
+    struct at_lora_share share = {d, 1};
+    struct at_lora_merge_params how = {.shares = &share, .count = 1, .out = out, .convert = true, .dtype = AT_ST_F32};
+    AT_CHECK(d && d->dialect == AT_LORA_KOHYA && at_lora_merge(m, &how));
+    at_lora_data_destroy(&d);
+    at_layers_destroy(&layers);
+    at_model_destroy(&m);
+    m = at_model_open(dev, &(struct at_model_params){.path = out}, &capture.log);
+    p.lora_count = 0;
+    if (AT_CHECK(m && at_sample(m, &p, pixels, latents)))
+        check_close("SDXL, merged", "latents", latents, want, 2 * latent);
+    at_model_destroy(&m);
 }
 
 // --- files ----------------------------------------------------------------------------------------------------------
@@ -312,6 +346,7 @@ int main(int argc, char **argv)
         AT_RUN(every_dialect_draws_the_same);
         AT_RUN(parts_of_peft_are_two_adapters);
         AT_RUN(several_at_once);
+        AT_RUN(sdxl);
         AT_RUN(merged_models_are_as_fused);
         AT_RUN(merged_models_keep_their_types);
         AT_RUN(all_dialects_convert);
