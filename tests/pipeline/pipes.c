@@ -160,6 +160,26 @@ static void everything_matters(void)
     at_model_destroy(&m);
 }
 
+// An adapter of the denoiser and one of both text encoders, each with its strength.
+static void adapters(void)
+{
+    static float pixels[2 * PIXELS], latents[2 * LATENT];
+    struct at_model *m = open_model("xl");
+    struct at_lora *loras[2] = {NULL, NULL};
+    if (m) {
+        loras[0] = at_lora_open(m, pipes_path("lora/pytorch_lora_weights.safetensors"), 0.8f);
+        loras[1] = at_lora_open(m, pipes_path("lora_text/pytorch_lora_weights.safetensors"), 0.6f);
+    }
+    struct run run = {.p = {.steps = 3, .cfg = 5, .loras = loras, .lora_count = 2}};
+    if (AT_CHECK(loras[0] && loras[1] && draw(m, &run, pixels, latents)))
+        is_close("adapted", latents, 2 * LATENT);
+    else
+        printf("%s\n", capture.text);
+    at_lora_destroy(&loras[0]);
+    at_lora_destroy(&loras[1]);
+    at_model_destroy(&m);
+}
+
 // --- texts ----------------------------------------------------------------------------------------------------------
 
 #define TOKENS 16
@@ -342,6 +362,7 @@ int main(int argc, char **argv)
         AT_RUN(as_diffusers_reads);
         AT_RUN(no_prompt_is_zeros_where_the_model_says_so);
         AT_RUN(as_diffusers_draws);
+        AT_RUN(adapters);
         AT_RUN(everything_matters);
         AT_RUN(dpo_of_sdxl);
     }
