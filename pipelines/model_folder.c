@@ -7,31 +7,12 @@
 
 #include <string.h>
 
-// Copies dir/name from the model's folder; a missing file is fine unless it is `needed`.
-static bool copy_file(struct at_model *m, const char *to, const char *name, bool needed)
-{
-    char *from = at_path_join(m->path, name), *target = at_path_join(to, name), *folder = NULL;
-    uint8_t *data = NULL;
-    size_t size = 0;
-    bool ok = from && target;
-    if (ok && (needed || at_file_exists(from))) {
-        folder = at_path_dir(target);
-        ok = folder && at_dir_make(m->log, folder) && at_file_read(m->log, from, (size_t)1 << 36, &data, &size) &&
-             at_file_replace(m->log, target, data, size);
-    }
-    at_free(data);
-    at_free(folder);
-    at_free(from);
-    at_free(target);
-    return ok;
-}
-
 // vae/config.json with the scaling factor the model has now.
 static bool write_vae_config(struct at_model *m, const char *to)
 {
-    char *from = at_path_join(m->path, "vae/config.json"), *target = at_path_join(to, "vae/config.json");
+    char *target = at_path_join(to, "vae/config.json");
     char *folder = target ? at_path_dir(target) : NULL;
-    struct at_json_doc *old = from ? at_json_load(m->log, from) : NULL, *doc = old ? at_json_create(m->log, false) : NULL;
+    struct at_json_doc *old = at_source_config(m->source, "vae"), *doc = old ? at_json_create(m->log, false) : NULL;
     bool ok = folder && doc && at_dir_make(m->log, folder);
     for (struct at_json v = at_json_first(at_json_root(old)); ok && v.item; v = at_json_next(v))
         if (strcmp(at_json_key(v), "scaling_factor") != 0)
@@ -41,7 +22,6 @@ static bool write_vae_config(struct at_model *m, const char *to)
     ok = ok && at_json_save(doc, target, true);
     at_json_destroy(&old);
     at_json_destroy(&doc);
-    at_free(from);
     at_free(target);
     at_free(folder);
     return ok;
@@ -60,23 +40,32 @@ static bool write_weights(struct at_model *m, const char *to, const char *name, 
 
 bool at_model_folder_save(struct at_model *m, const char *dir, const struct at_model_folder *how)
 {
-    static const char *const copied[] = {"model_index.json", "scheduler/scheduler_config.json",
-                                         "text_encoder/config.json", "unet/config.json", "tokenizer/vocab.json",
-                                         "tokenizer/merges.txt", "tokenizer/tokenizer_config.json",
-                                         "tokenizer/special_tokens_map.json", "tokenizer/tokenizer.json"};
-    static const char *const weights[] = {"text_encoder/model.safetensors",
-                                          "unet/diffusion_pytorch_model.safetensors",
-                                          "vae/diffusion_pytorch_model.safetensors"};
-    const struct at_params *params[] = {m->text_params, m->unet_params, m->vae_params};
+    static const char *const copied[] = {
+        "model_index.json", "scheduler/scheduler_config.json", "unet/config.json", "text_encoder/config.json",
+        "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer_config.json",
+        "tokenizer/special_tokens_map.json", "tokenizer/tokenizer.json", "text_encoder_2/config.json",
+        "tokenizer_2/vocab.json", "tokenizer_2/merges.txt", "tokenizer_2/tokenizer_config.json",
+        "tokenizer_2/special_tokens_map.json", "tokenizer_2/tokenizer.json"};
+    const struct {
+        enum at_part bit;
+        const char *name;
+        const struct at_params *params; // NULL: the model has none
+        const float *values;
+    } weights[] = {
+        {AT_PART_TEXT, "text_encoder/model.safetensors", m->text[0].params, how->text[0]},
+        {AT_PART_TEXT, "text_encoder_2/model.safetensors", m->text[1].params, how->text[1]},
+        {AT_PART_UNET, "unet/diffusion_pytorch_model.safetensors", m->unet_params, how->unet},
+        {AT_PART_VAE, "vae/diffusion_pytorch_model.safetensors", m->vae_params, how->vae},
+    };
     bool ok = true;
     for (size_t i = 0; ok && i < sizeof(copied) / sizeof(*copied); i++)
-        ok = copy_file(m, dir, copied[i], false);
-    ok = ok && (m->vae_params ? write_vae_config(m, dir) : copy_file(m, dir, "vae/config.json", false));
-    for (int i = 0; ok && i < 3; i++) {
-        if (how->parts >> i & 1)
-            ok = write_weights(m, dir, weights[i], params[i], how->values[i], how->dtype);
-        else
-            ok = copy_file(m, dir, weights[i], false);
+        ok = at_source_save_file(m->source, copied[i], dir);
+    ok = ok && (m->vae_params ? write_vae_config(m, dir) : at_source_save_file(m->source, "vae/config.json", dir));
+    for (size_t i = 0; ok && i < sizeof(weights) / sizeof(*weights); i++) {
+        if (!(how->parts & weights[i].bit))
+            ok = at_source_save_file(m->source, weights[i].name, dir);
+        else if (weights[i].params)
+            ok = write_weights(m, dir, weights[i].name, weights[i].params, weights[i].values, how->dtype);
     }
     return ok;
 }
