@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RUNS 50 // timed, at most
+#define RUNS AT_BENCH_RUNS
 #define CFG 4
 
 struct bench {
@@ -26,7 +26,7 @@ struct bench {
     struct at_model *m;
     int side; // of the latents
     float *x, *t, *rows, *y, *target, *image; // of 2 batches
-    double took[RUNS];
+    double took[RUNS], worked[RUNS]; // wall-clock and processor seconds of the runs
     int runs;
     double last; // when the step before ended
 };
@@ -106,13 +106,18 @@ static bool measure(struct bench *b, const struct task *t)
     struct at_bench_task task = {0};
     if (!t->run(b, t->priv))
         return false;
-    double start = at_clock(), last = start;
-    for (b->runs = 0; b->runs < 3 || (b->runs < RUNS && last - start < b->p->seconds); b->runs++) {
+    int least = b->p->runs ? b->p->runs : 3;
+    double start = at_clock(), last = start, before = at_clock_processor();
+    for (b->runs = 0; b->runs < least || (!b->p->runs && b->runs < RUNS && last - start < b->p->seconds); b->runs++) {
         if (!t->run(b, t->priv))
             return false;
         b->took[b->runs] = at_clock() - last;
+        b->worked[b->runs] = at_clock_processor() - before;
         last += b->took[b->runs];
+        before += b->worked[b->runs];
     }
+    qsort(b->worked, (size_t)b->runs, sizeof(*b->worked), by_value);
+    task.processor = b->worked[b->runs / 2];
     return finish(b, t, &task);
 }
 

@@ -64,6 +64,8 @@ static bool take(void *priv, const struct at_bench_task *task)
     at_json_put_str(out, "unit", task->unit);
     at_json_put_int(out, "items", task->items);
     at_json_put_num(out, "seconds", task->seconds);
+    if (task->processor > 0)
+        at_json_put_num(out, "processor_seconds", task->processor);
     at_json_put_num(out, "items_per_second", task->items / task->seconds);
     at_json_put_num(out, "gflop_s", gflops);
     at_json_put_num(out, "percent", share * 100);
@@ -143,6 +145,8 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         {"untrained", 0, AT_OPTION_FLAG, &j.params.untrained, NULL,
          "random weights: the folder needs configs alone, and the speed is the same"},
         {"seconds", 0, AT_OPTION_REAL, &j.params.seconds, "X", "spent on a task, about", .min = 0.001, .max = 3600},
+        {"runs", 0, AT_OPTION_INT, &j.params.runs, "N", "timed, of a task", .zero = "what --seconds allows, 3 at least",
+         .min = 0, .max = AT_BENCH_RUNS},
         {"rows", 0, AT_OPTION_INT, &j.rows, "N", "ops shown for a task", .min = 0, .max = AT_OP_COUNT},
         {"json", 0, AT_OPTION_FLAG, &j.json, NULL, "print the result as JSON, with all ops", .here = true},
         {0},
