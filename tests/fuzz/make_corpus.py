@@ -62,6 +62,21 @@ def lora():
     put("lora", "kohya", st({"lora_unet_x.lora_down.weight": entry("F32", [2, 4], 0, 32)}, bytes(32)))
 
 
+def latents():
+    body = st({"__metadata__": {"attune": '{"prompts": ["a"], "steps": 5, "cfg": 1, "model": {"unet_sha256": "ab"}}'},
+               "latents": entry("F32", [1, 4, 1, 2], 0, 32)}, bytes(32))
+    put("latents", "good", body)
+    put("latents", "plain", st({"latents": entry("F16", [4, 1, 2], 0, 16)}, bytes(16)))
+    put("latents", "none", st({"a": entry("F32", [2], 0, 8)}, bytes(8)))
+    put("latents", "flat", st({"latents": entry("F32", [2], 0, 8)}, bytes(8)))
+    put("latents", "empty", st({"latents": entry("F32", [0, 4, 2, 2], 0, 0)}))
+    put("latents", "huge", st({"latents": entry("F32", [2**40, 0, 2, 2], 0, 0)}))
+    put("latents", "nan", st({"latents": entry("F32", [1, 1, 1], 0, 4)}, b"\xff" * 4))
+    for name, about in {"text": "[", "list": "[]", "prompts": '{"prompts": ["a", "b"]}', "numbers": '{"prompts": [1]}', "steps": '{"steps": "5"}',
+                        "model": '{"model": 5}'}.items():
+        put("latents", "about_" + name, st({"__metadata__": {"attune": about}, "latents": entry("F32", [1, 1, 1], 0, 4)}, bytes(4)))
+
+
 def model():
     files = {"U": "unet/config.json", "C": "text_encoder/config.json", "V": "vae/config.json",
              "S": "scheduler/scheduler_config.json"}
@@ -190,5 +205,6 @@ pairs()
 prompts()
 image()
 lora()
+latents()
 model()
 tokenizer()
