@@ -8,6 +8,8 @@
 #include "pipelines/lora.h"
 #include "pipelines/model.h"
 
+struct at_walk;
+
 // One image to make.
 struct at_sample_item {
     const char *prompt, *negative; // negative NULL: ""
@@ -28,6 +30,9 @@ struct at_sample_params {
     int batch;         // images at once; 0: chosen. Another batch rounds sums otherwise: 1e-5 of a picture, not bit-equal
     size_t memory_limit; // bytes of the device, weights included, that `batch` is lowered to fit; 0: what the device has
     const float *init; // the initial noise (count,h,w,C), not scaled; NULL: from the seeds
+    // Leads the samples instead of the sampler (walk.h); NULL: the sampler does.
+    bool (*lead)(void *leader, struct at_walk *walk);
+    void *leader;
     struct at_lora *const *loras;
     int lora_count;
     // Called after every step with the work done so far, 0 .. 1; false stops with AT_ERROR_INTERRUPTED. May be NULL.
@@ -35,8 +40,8 @@ struct at_sample_params {
     void *priv;
 };
 
-// The images as pixels (count,height,width,3) in 0 .. 1 into `out`, and the final scaled latents into `latents`
-// (NULL: not wanted). The noise of an item depends on its seed alone.
+// The images as pixels (count,height,width,3) in 0 .. 1 into `out` (NULL: nothing is decoded), and the final scaled latents
+// into `latents` (NULL: not wanted). The noise of an item depends on its seed alone.
 AT_NODISCARD bool at_sample(struct at_model *m, const struct at_sample_params *params, float *out, float *latents);
 // The size of a sample in pixels and in latents, after defaults; false if the model cannot do it.
 AT_NODISCARD bool at_sample_size(const struct at_model *m, const struct at_sample_params *params, int *width,

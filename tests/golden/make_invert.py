@@ -94,7 +94,8 @@ def inversions(dtype):
 def seeds():
     pipe, out = pipeline(torch.float32), {}
     pipe.set_progress_bar_config(disable=True)
-    config = pipe.scheduler.config
+    # From the file: of a scheduler made in memory another class takes only what was given explicitly.
+    config = DDIMScheduler.from_pretrained(os.path.join(ROOT, "model"), subfolder="scheduler").config
     for name, (scheduler, eta) in SAMPLERS.items():
         pipe.scheduler = scheduler.from_config(config)
         out[f"seeds.{name}.latents"] = pipe(prompt=PROMPTS, negative_prompt=[NEGATIVE] * 2, guidance_scale=CFG, guidance_rescale=RESCALE, eta=eta,
