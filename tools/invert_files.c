@@ -23,7 +23,8 @@ static void put_settings(const struct at_invert_files *f, struct at_json root)
     struct at_json prompts = at_json_put_array(root, "prompts");
     for (int i = 0; i < s->count; i++)
         at_json_put_str(prompts, NULL, s->items[i].prompt);
-    at_json_put_str(root, "negative", s->items[0].negative ? s->items[0].negative : "");
+    if (s->items[0].negative)
+        at_json_put_str(root, "negative", s->items[0].negative);
     at_json_put_str(root, "sampler", at_sampler_names[AT_SAMPLER_DDIM]);
     at_json_put_int(root, "steps", s->steps);
     at_json_put_num(root, "cfg", s->cfg);

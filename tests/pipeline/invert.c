@@ -262,6 +262,31 @@ static void seeds_of_torch(void)
     }
 }
 
+// Two text encoders, sizes, zeros for no negative prompt: all of it is told on both ways.
+static void sdxl_too(void)
+{
+    struct at_model *m = at_model_open(dev, &(struct at_model_params){.path = tiny_path("../pipes/xl")}, &capture.log);
+    struct at_inverted plain, solved;
+    struct at_invert_params p = how(1, 0);
+    p.sample.width = p.sample.height = TINY_SIDE;
+    if (!AT_CHECK(m) || !AT_CHECK(at_invert(m, &p, &plain))) {
+        printf("%s\n", capture.text);
+        at_model_destroy(&m);
+        return;
+    }
+    p.rounds = 60;
+    p.tolerance = 1e-6;
+    if (AT_CHECK(at_invert(m, &p, &solved)))
+        for (int i = 0; i < 2; i++) {
+            printf("SDXL: latents come back off by %.1e, solved %.1e\n", plain.trip[i].latent_error,
+                   solved.trip[i].latent_error);
+            AT_CHECK(solved.trip[i].latent_error < plain.trip[i].latent_error);
+        }
+    at_inverted_finish(&plain);
+    at_inverted_finish(&solved);
+    at_model_destroy(&m);
+}
+
 int main(void)
 {
     dev = tiny_device(capture_start(&capture), 2);
@@ -275,6 +300,7 @@ int main(void)
         AT_RUN(enough_rounds_lead_all_the_way_back);
         AT_RUN(what_cannot_be_is_refused);
         AT_RUN(seeds_of_torch);
+        AT_RUN(sdxl_too);
     }
     at_safetensors_destroy(&io);
     at_model_destroy(&model);
