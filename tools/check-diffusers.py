@@ -79,15 +79,14 @@ def draw(pipe, note):
         how["crops_coords_top_left"] = (note["crop_top"], note["crop_left"])
         if "original_width" in note:
             how["original_size"] = (note["original_height"], note["original_width"])
-    if note.get("latents"):
-        how["latents"] = load_file(note["latents"]["path"])["latents"][note["latents"]["index"]][None]
-        step_noise = lambda *_, **__: noise(shape, seed, STEP, next(calls))
-    elif note.get("rng") == "torch":
+    if note.get("rng") == "torch":
         how["generator"] = torch.Generator().manual_seed(seed)
         step_noise = randn_tensor
     else:
         how["latents"] = noise(shape, seed, LATENT, 0)
         step_noise = lambda *_, **__: noise(shape, seed, STEP, next(calls))
+    if "latents" in note:
+        how["latents"] = load_file(note["latents"]["path"])["latents"][note["latents"]["index"]][None]
     sys.modules[type(pipe.scheduler).__module__].randn_tensor = step_noise
     return (pipe(**how, output_type="pt").images[0].permute(1, 2, 0) * 255).numpy()
 
