@@ -3,6 +3,8 @@
 
 #include "core/base/alloc.h"
 #include "core/diffusion/fixed_point.h"
+#include "core/graph/dry.h"
+#include "pipelines/stages.h"
 #include "pipelines/walk.h"
 
 #include <math.h>
@@ -133,6 +135,32 @@ static bool through_autoencoder(struct at_model *m, const struct at_invert_param
     return ok;
 }
 
+// Whether one picture's way through the autoencoder stays within the limit. (at_sample sees to the rest.)
+static bool fits(struct at_model *m, const struct at_invert_params *p, const struct at_inverted *o)
+{
+    size_t limit = p->sample.memory_limit ? p->sample.memory_limit : m->dev->memory, bytes = 0;
+    if (!limit)
+        return true;
+    struct at_log quiet = {.level = AT_LEVEL_ERROR, .write = at_log_drop};
+    struct at_inverted one = *o;
+    struct at_model copy = *m;
+    one.count = 1;
+    copy.log = &quiet;
+    copy.dev = at_dry_open(m->dev, &quiet);
+    if (copy.dev)
+        copy.dev->memory = 0;
+    copy.stages = at_model_stages_create(&quiet);
+    if (copy.dev && copy.stages && through_autoencoder(&copy, p, &one))
+        bytes = copy.dev->peak;
+    at_model_stages_destroy(&copy.stages);
+    at_device_close(&copy.dev);
+    return !bytes || m->dev->allocated + bytes <= limit || // no bytes: it fails for another reason, which the real run says
+           at_fail(m->log, AT_ERROR_DEVICE, "the autoencoder needs %.1f MiB for one picture, %.1f of them for weights, but "
+                   "the limit is %.1f MiB; raise --memory-limit, or lower --size",
+                   (double)(m->dev->allocated + bytes) / (1 << 20), (double)m->dev->allocated / (1 << 20),
+                   (double)limit / (1 << 20));
+}
+
 static double relative_error(const float *x, const float *want, size_t n)
 {
     double miss = 0, size = 0;
@@ -233,7 +261,7 @@ bool at_invert(struct at_model *m, const struct at_invert_params *p, struct at_i
     float *back = at_calloc(n * values(out), sizeof(float));
     bool ok = (out->latents && out->noise && out->decoded && out->drawn && out->trip && back) ||
               at_fail_memory(m->log, n * (2 * pixels(out) + 3 * values(out)) * sizeof(float));
-    ok = ok && through_autoencoder(m, p, out) && both_ways(m, p, out, back);
+    ok = ok && fits(m, p, out) && through_autoencoder(m, p, out) && both_ways(m, p, out, back);
     if (ok)
         measure(p, back, out);
     else

@@ -224,7 +224,7 @@ static void what_cannot_be_is_refused(void)
     refused(p, "multiples of 2", AT_ERROR_USAGE);
     p = how(1, 0);
     p.sample.memory_limit = 1;
-    refused(p, "raise --memory-limit", AT_ERROR_DEVICE);
+    refused(p, "the autoencoder needs", AT_ERROR_DEVICE);
     double done = 0;
     p = how(1, 2);
     p.sample.progress = stop;
@@ -260,6 +260,29 @@ static void seeds_of_torch(void)
         p.batch = 1;
         AT_CHECK(at_sample(model, &p, NULL, latents) && off(name, latents) < TOLERANCE);
     }
+}
+
+// Every failing allocation is said, or does no harm; nothing of a failed inversion is left.
+static void memory_runs_out(void)
+{
+    size_t tried = 0;
+    for (size_t n = 1;; n += n < 40 ? 1 : 31 + n % 7) {
+        struct at_inverted o;
+        struct at_invert_params p = how(2, 1);
+        p.sample.steps = 1;
+        p.sample.count = 1;
+        at_alloc_fail_at(n, false);
+        bool ok = at_invert(model, &p, &o), failed = at_alloc_failed();
+        at_alloc_fail_at(0, false);
+        AT_CHECK(ok ? !failed : failed && !o.noise && capture.log.error != AT_ERROR_NONE);
+        at_inverted_finish(&o);
+        capture_start(&capture);
+        if (!failed)
+            break;
+        tried++;
+    }
+    printf("%zu allocations failed\n", tried);
+    AT_CHECK(tried > 50);
 }
 
 // Two text encoders, sizes, zeros for no negative prompt: all of it is told on both ways.
@@ -301,6 +324,7 @@ int main(void)
         AT_RUN(what_cannot_be_is_refused);
         AT_RUN(seeds_of_torch);
         AT_RUN(sdxl_too);
+        AT_RUN(memory_runs_out);
     }
     at_safetensors_destroy(&io);
     at_model_destroy(&model);
