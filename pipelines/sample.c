@@ -18,7 +18,8 @@
 struct batch {
     struct at_model *m;
     const struct at_sample_params *p;
-    struct at_denoiser *denoiser;
+    struct at_denoiser_params network;
+    struct at_denoiser *denoiser; // made at first use
     int size, copies;        // images, and denoiser samples an image
     int h, w;                // of the latents
     size_t latent, text_row; // floats a sample
@@ -118,12 +119,22 @@ static bool to_unit(float *pixels, size_t n)
     return finite;
 }
 
+// Where memory is scarce, no stage of the work waits while another one is at work.
+static void tidy(struct batch *b)
+{
+    if (!b->m->vae_tile)
+        return;
+    at_model_stages_drop(b->m->stages, AT_PART_TEXT | AT_PART_VAE);
+    at_denoiser_destroy(&b->denoiser);
+}
+
 // Images [first, first + count) to `out` (pixels) and `latents`.
 static bool run_batch(struct batch *b, int first, float *out, float *latents)
 {
     int count = b->p->count - first < b->size ? b->p->count - first : b->size;
     if (!embed(b, first, count))
         return false;
+    tidy(b);
     for (int i = 0; i < b->size; i++) {
         int item = first + (i < count ? i : 0);
         float *x = b->x + (size_t)i * b->latent;
@@ -134,6 +145,8 @@ static bool run_batch(struct batch *b, int first, float *out, float *latents)
         for (size_t k = 0; k < b->latent; k++)
             x[k] = (float)(b->sampler->init_scale * (double)x[k]);
     }
+    if (!b->denoiser && !(b->denoiser = at_denoiser_create(b->m, &b->network)))
+        return false;
     if (!run_steps(b, first))
         return false;
     if (latents)
@@ -141,7 +154,10 @@ static bool run_batch(struct batch *b, int first, float *out, float *latents)
     int factor = at_vae_factor(&b->m->vae);
     size_t pixels = (size_t)(b->h * factor) * (size_t)(b->w * factor) * 3;
     float *to = out + (size_t)first * pixels;
-    if (!at_model_decode(b->m, b->x, count, b->h, b->w, to))
+    tidy(b);
+    bool ok = at_model_decode(b->m, b->x, count, b->h, b->w, to);
+    tidy(b);
+    if (!ok)
         return false;
     for (int i = 0; i < count; i++)
         if (!to_unit(to + (size_t)i * pixels, pixels))
@@ -183,7 +199,7 @@ static bool check_params(const struct at_model *m, const struct at_sample_params
 }
 
 // What a batch of `size` images takes on the device beside what is allocated there; 0 if it cannot be.
-static size_t batch_bytes(const struct at_model *m, const struct at_sample_params *p, int size)
+static size_t batch_bytes(const struct at_model *m, const struct at_sample_params *p, int size, int tile)
 {
     struct at_log quiet = {.level = AT_LEVEL_ERROR, .write = at_log_drop};
     struct at_device *dry = at_dry_open(m->dev, &quiet);
@@ -199,6 +215,7 @@ static size_t batch_bytes(const struct at_model *m, const struct at_sample_param
         one.batch = one.count = size;
         one.steps = 1;
         one.memory_limit = 0;
+        one.vae_tile = tile ? tile : AT_TILE_OFF;
         one.progress = NULL;
         float *pixels = at_calloc((size_t)size * (size_t)width * (size_t)height * 3, sizeof(float));
         ok = pixels && (copy.stages = at_model_stages_create(&quiet)) && at_sample(&copy, &one, pixels, NULL);
@@ -210,27 +227,47 @@ static size_t batch_bytes(const struct at_model *m, const struct at_sample_param
     return bytes;
 }
 
-// Halves the batch until it fits into memory.
+// Halves the batch until it fits into memory, tiles of side `tile` given; *least becomes the least that was needed.
+static bool fit_size(struct batch *b, size_t limit, int tile, size_t *least)
+{
+    for (int size = b->size;; size /= 2) {
+        size_t bytes = batch_bytes(b->m, b->p, size, tile);
+        if (bytes && bytes < *least)
+            *least = bytes;
+        if (bytes && b->m->dev->allocated + bytes <= limit) {
+            b->size = size;
+            return true;
+        }
+        if (size == 1)
+            return false;
+    }
+}
+
+// Chooses how many images at once, and the tiles of the autoencoder.
 static bool fit_batch(struct batch *b)
 {
-    const struct at_device *dev = b->m->dev;
-    size_t limit = b->p->memory_limit ? b->p->memory_limit : dev->memory, bytes = 0;
+    struct at_model *m = b->m;
+    int height = b->h * at_vae_factor(&m->vae), width = b->w * at_vae_factor(&m->vae), before = -1;
+    size_t limit = b->p->memory_limit ? b->p->memory_limit : m->dev->memory, least = SIZE_MAX;
+    m->vae_tile = at_tile_side(&m->vae, height, width, b->p->vae_tile, 0);
     if (!limit)
         return true;
-    at_model_stages_drop(b->m->stages, AT_PART_TEXT | AT_PART_VAE); // or a call's share would hang on the calls before it
-    for (;; b->size /= 2) {
-        bytes = batch_bytes(b->m, b->p, b->size);
-        if (bytes && dev->allocated + bytes <= limit)
-            return true;
-        if (b->size == 1)
-            break;
+    at_model_stages_drop(m->stages, AT_PART_TEXT | AT_PART_VAE); // or a call's share would hang on the calls before it
+    for (int level = 0; level < AT_TILE_LEVELS; level++, before = m->vae_tile) {
+        m->vae_tile = at_tile_side(&m->vae, height, width, b->p->vae_tile, level);
+        if (m->vae_tile == before || !fit_size(b, limit, m->vae_tile, &least))
+            continue;
+        if (level > 1)
+            at_info(m->log, "to fit %.1f MiB: the autoencoder works in tiles of %d pixels", (double)limit / (1 << 20),
+                    m->vae_tile);
+        return true;
     }
-    if (!bytes)
+    if (least == SIZE_MAX)
         return true; // it fails for another reason, which the real run says
-    return at_fail(b->m->log, AT_ERROR_DEVICE, "one picture needs %.1f MiB, %.1f of them for weights, but the limit is "
-                   "%.1f MiB; raise --memory-limit, or lower --width and --height",
-                   (double)(dev->allocated + bytes) / (1 << 20), (double)dev->allocated / (1 << 20),
-                   (double)limit / (1 << 20));
+    return at_fail(m->log, AT_ERROR_DEVICE, "one picture needs %.1f MiB, %.1f of them for weights, but the limit is "
+                   "%.1f MiB; raise --memory-limit, or lower --width and --height%s",
+                   (double)(m->dev->allocated + least) / (1 << 20), (double)m->dev->allocated / (1 << 20),
+                   (double)limit / (1 << 20), b->p->vae_tile == AT_TILE_AUTO ? "" : ", or allow --vae-tile auto");
 }
 
 bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out, float *latents)
@@ -238,7 +275,7 @@ bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out,
     int width, height, steps = p->steps > 0 ? p->steps : 25, factor = at_vae_factor(&m->vae);
     if (!at_sample_size(m, p, &width, &height))
         return false;
-    if (!check_params(m, p, steps))
+    if (!check_params(m, p, steps) || !at_tile_check(&m->vae, p->vae_tile, m->log))
         return false;
     struct batch b = {.m = m, .p = p, .h = height / factor, .w = width / factor, .copies = p->cfg != 1 ? 2 : 1};
     b.size = p->batch > 0 ? p->batch : (int)(16 * 64 * 64 / ((int64_t)b.h * b.w));
@@ -253,9 +290,8 @@ bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out,
     struct at_adapter adapters[MAX_ADAPTERS];
     for (int i = 0; i < p->lora_count; i++)
         adapters[i] = p->loras[i]->adapter;
-    struct at_denoiser_params dp = {b.copies * b.size, b.h, b.w, adapters, p->lora_count};
-    bool ok = (b.sampler = at_sampler_create(m->schedule, &sp, m->log)) && allocate(&b) &&
-              (b.denoiser = at_denoiser_create(m, &dp));
+    b.network = (struct at_denoiser_params){b.copies * b.size, b.h, b.w, adapters, p->lora_count};
+    bool ok = (b.sampler = at_sampler_create(m->schedule, &sp, m->log)) && allocate(&b);
     for (int first = 0; ok && first < p->count; first += b.size)
         ok = run_batch(&b, first, out, latents);
     at_denoiser_destroy(&b.denoiser);

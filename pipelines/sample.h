@@ -6,6 +6,7 @@
 #include "core/io/image.h"
 #include "pipelines/lora.h"
 #include "pipelines/model.h"
+#include "pipelines/tiles.h"
 
 // One image to make.
 struct at_sample_item {
@@ -24,6 +25,7 @@ struct at_sample_params {
     int width, height; // in pixels; 0: the model's own size
     int batch;         // images at once; 0: chosen. Another batch rounds sums otherwise: 1e-5 of a picture, not bit-equal
     size_t memory_limit; // bytes of the device, weights included, that `batch` is lowered to fit; 0: what the device has
+    int vae_tile;        // pixels of the autoencoder's tiles, or AT_TILE_AUTO: only if nothing else fits, or AT_TILE_OFF
     const float *init; // the initial noise (count,h,w,C), not scaled; NULL: from the seeds
     struct at_lora *const *loras;
     int lora_count;

@@ -5,6 +5,7 @@
 #include "core/base/clock.h"
 #include "core/io/file.h"
 #include "pipelines/checkpoint.h"
+#include "pipelines/tiles.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -306,7 +307,9 @@ bool at_train_fit(struct at_device *dev, struct at_train_params *p,
     if (!p->forecast && !at_train_check(p, log))
         return false;
     struct fitting f = {p, all, run};
-    struct at_fit_params params = {dev, p->memory_limit, p->batch, attempt, &f};
+    int tilings = p->vae_tile == AT_TILE_AUTO ? AT_TILE_LEVELS : p->vae_tile == AT_TILE_NONE ? 0 : 1;
+    struct at_fit_params params = {.dev = dev, .limit = p->memory_limit, .batch = p->batch, .attempt = attempt, .priv = &f,
+                                   .tilings = tilings};
     if (!at_fit_choose(&params, &p->fit, log))
         return false;
     cut_batch(p);

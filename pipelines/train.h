@@ -25,6 +25,9 @@ struct at_train_params {
     int keep;           // last checkpoints kept; 0: all
     bool resume;        // go on from the newest checkpoint in `run`; it is an error if there is none
     size_t memory_limit; // bytes on the device that the run must fit into; 0: what the device has
+    // Of methods that encode pictures: pixels of the autoencoder's tiles, or AT_TILE_AUTO: only if nothing else fits, or
+    // AT_TILE_OFF. Of others: AT_TILE_NONE.
+    int vae_tile;
     struct at_fit fit;   // how it does: set by the methods themselves
     // Only try: on a dry device, one step, no file touched. NULL: the real run.
     struct at_forecast *forecast;

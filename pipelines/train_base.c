@@ -4,6 +4,7 @@
 #include "core/diffusion/ddim.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/spread.h"
+#include "pipelines/tiles.h"
 #include "pipelines/train_methods.h"
 
 #include <string.h>
@@ -148,6 +149,9 @@ static bool open_job(struct base_job *j, struct at_device *dev)
     int factor = at_vae_factor(&j->m->vae), side = p->data.size / factor;
     if (p->data.size < factor || p->data.size % factor)
         return at_fail(j->log, AT_ERROR_USAGE, "size %d: must be a multiple of %d", p->data.size, factor);
+    if (!at_tile_check(&j->m->vae, p->train.vae_tile, j->log))
+        return false;
+    j->m->vae_tile = at_tile_side(&j->m->vae, p->data.size, p->data.size, p->train.vae_tile, p->train.fit.tiling);
     j->latent = (size_t)side * (size_t)side * (size_t)j->m->vae.latent_channels;
     j->length = at_model_tokens(j->m);
     j->count = at_pictures_count(j->pictures) * (p->data.imagefolder ? 1 : p->views > 0 ? p->views : 48);

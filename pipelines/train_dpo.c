@@ -8,6 +8,7 @@
 #include "pipelines/dpo_network.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/pair_set.h"
+#include "pipelines/tiles.h"
 #include "pipelines/train_methods.h"
 
 #include <math.h>
@@ -262,13 +263,16 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     int size = p->size ? p->size : j->m->unet.sample_size ? j->m->unet.sample_size * factor : 512;
     if (size < factor || size % factor)
         return at_fail(j->log, AT_ERROR_USAGE, "size %d: must be a multiple of %d", size, factor);
+    if (!at_tile_check(&j->m->vae, p->train.vae_tile, j->log))
+        return false;
     j->side = size / factor;
     j->epoch = -1;
     j->first = !p->train.resume;
     struct at_lora_params lp = p->lora;
     lp.replicas = replicas;
     lp.seed = p->train.seed;
-    bool tight = p->train.fit.parts > 1 || p->train.fit.segments;
+    j->m->vae_tile = at_tile_side(&j->m->vae, size, size, p->train.vae_tile, p->train.fit.tiling);
+    bool tight = p->train.fit.parts > 1 || p->train.fit.segments || p->train.fit.tiling;
     struct at_pair_set_params sp = {.path = p->pairs, .size = size, .coin = p->coin, .flip = p->flip,
                                     .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache,
                                     .chunk = tight ? 1 : 0, .train = &p->train};

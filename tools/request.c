@@ -4,6 +4,7 @@
 #include "core/base/alloc.h"
 #include "core/base/utf8.h"
 #include "pipelines/sample.h"
+#include "tools/tile_option.h"
 
 #include <math.h>
 #include <string.h>
@@ -36,6 +37,7 @@ void at_request_options(struct at_options *o, struct at_request *r)
         {"memory-limit", 0, AT_OPTION_SIZE, &r->memory_limit, "SIZE",
          "memory of the device to stay within, such as 2G: fewer images at once as needed",
          .zero = "what the device has"},
+        at_tile_option(&r->tile_word),
         {"quiet", 'q', AT_OPTION_FLAG, &r->quiet, NULL, "no progress", .here = true},
         {0},
     };
@@ -52,6 +54,8 @@ bool at_request_read(struct at_request *r, const struct at_usage *usage, struct 
 {
     if (!r->file && r->texts.count == 0)
         return at_fail(log, AT_ERROR_USAGE, "%s needs a prompt: -p TEXT or --prompt-file FILE", usage->name);
+    if (!at_tile_read(r->tile_word, &r->vae_tile, log))
+        return false;
     if (!at_request_text(log, "negative", r->negative) || (r->file && !at_prompts_read(log, r->file, &r->prompts)))
         return false;
     for (size_t i = 0; i < r->texts.count; i++)
@@ -134,7 +138,7 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
         .items = items, .steps = note->steps, .sampler = note->sampler, .karras = note->karras, .cfg = note->cfg,
         .eta = note->eta, .width = note->width,
         .height = note->height, .batch = d->request->batch, .loras = d->loaded->loras,
-        .memory_limit = d->request->memory_limit, .lora_count = d->loaded->count, .progress = progress, .priv = &share,
+        .memory_limit = d->request->memory_limit, .vae_tile = d->request->vae_tile, .lora_count = d->loaded->count, .progress = progress, .priv = &share,
     };
     int width, height;
     if (!at_sample_size(d->loaded->model, &p, &width, &height))

@@ -17,12 +17,15 @@ struct at_request {
     double cfg, eta;
     bool quiet;
     size_t memory_limit;
+    const char *tile_word;
+    int vae_tile; // of tile_word, see pipelines/tiles.h
     struct at_prompts prompts; // of --prompt-file, then of --prompt
 };
 
 #define AT_REQUEST_DEFAULTS {.count = 1, .steps = 25}
 
-// --prompt, --prompt-file, --negative, --count, --seed, --steps, --cfg, --eta, --width, --height, --batch, --quiet
+// --prompt, --prompt-file, --negative, --count, --seed, --steps, --cfg, --eta, --width, --height, --batch, --memory-limit,
+// --vae-tile, --quiet
 void at_request_options(struct at_options *options, struct at_request *request);
 // Fills in `prompts`; no prompt is a usage error.
 AT_NODISCARD bool at_request_read(struct at_request *request, const struct at_usage *usage, struct at_log *log);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/train_options.h"
 
+#include "pipelines/tiles.h"
 #include "tools/plan.h"
+#include "tools/tile_option.h"
 
 #include <math.h>
 
@@ -46,6 +48,8 @@ void at_train_options(struct at_options *o, struct at_train_job *j)
         {0},
     };
     at_options_add(o, rows);
+    if (t->vae_tile != AT_TILE_NONE)
+        at_options_add(o, (const struct at_option[]){at_tile_option(&j->tile_word), {0}});
     at_device_options(o, &j->device);
 }
 
@@ -102,7 +106,8 @@ bool at_train_run(struct at_train_job *j, struct at_options *o, int argc, char *
     bool ok = at_cli_parse(j->cli, o, argc, argv);
     if (ok) {
         j->train->schedule.kind = (enum at_lr_kind)j->schedule;
-        ok = (!j->complete || j->complete(j->params, &j->cli->log)) &&
+        ok = (j->train->vae_tile == AT_TILE_NONE || at_tile_read(j->tile_word, &j->train->vae_tile, &j->cli->log)) &&
+             (!j->complete || j->complete(j->params, &j->cli->log)) &&
              (dev = at_cli_device(j->cli, &j->device)) && start(j, dev, o);
     }
     if (ok && j->cli->planning)
