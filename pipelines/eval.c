@@ -162,6 +162,8 @@ bool at_eval_draw(struct at_model *m, struct at_lora *const *loras, int lora_cou
     struct drawing d = {.m = m, .p = params, .truth = truth, .out = out, .label = label};
     struct at_sample_params sample = {.steps = params->steps,
                                       .cfg = params->cfg == 0 ? AT_EVAL_CFG : params->cfg,
+                                      .cfg_rescale = params->cfg_rescale,
+                                      .rng = params->rng,
                                       .width = params->width,
                                       .height = params->height,
                                       .batch = params->batch,

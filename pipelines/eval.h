@@ -21,7 +21,8 @@ struct at_eval_params {
     const struct at_reward *const *rewards; // the first is the one that is compared on the console
     size_t reward_count;                    // 1 .. AT_EVAL_REWARDS
     int steps;                              // of the sampler; 0: its default
-    double cfg;                             // guidance; 0: AT_EVAL_CFG
+    double cfg, cfg_rescale;                // guidance; 0: AT_EVAL_CFG, and none
+    enum at_rng_kind rng;
     int width, height;                      // 0: the model's own size
     int batch;                              // images at once; 0: chosen
     double tolerance, confidence;           // as in compare.h

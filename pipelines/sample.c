@@ -2,7 +2,7 @@
 #include "pipelines/sample.h"
 
 #include "core/base/alloc.h"
-#include "core/base/rng.h"
+#include "core/diffusion/guidance.h"
 #include "core/diffusion/sampler.h"
 #include "core/graph/dry.h"
 #include "pipelines/denoiser.h"
@@ -23,8 +23,9 @@ struct batch {
     int size, copies;        // images, and denoiser samples an image
     int h, w;                // of the latents
     size_t latent, text_row; // floats a sample
-    float *x, *x0, *noise;      // (size): the samples, what they were last seen to become, noise of one
+    float *x, *x0;              // (size): the samples, what they were last seen to become
     float *in, *t, *text, *y;   // (copies, size): what the denoiser sees, and its output
+    struct at_noise *noise;
     struct at_sampler *sampler;
     int done, total; // denoiser runs, for progress
 };
@@ -81,24 +82,22 @@ static bool predict(struct batch *b, const struct at_sampler_step *step)
         b->t[i] = (float)step->timestep;
     if (!at_denoiser_run(b->denoiser, b->in, b->t, b->text, b->y))
         return false;
-    float cfg = (float)b->p->cfg;
-    for (size_t i = 0; b->copies == 2 && i < half; i++)
-        b->y[i] += cfg * (b->y[half + i] - b->y[i]);
+    const struct at_guidance g = {b->p->cfg, b->p->cfg_rescale};
+    for (size_t at = 0; b->copies == 2 && at < half; at += b->latent)
+        at_guide(&g, b->y + at, b->y + half + at, b->y + at, b->latent);
     return true;
 }
 
-static bool run_steps(struct batch *b, int first)
+static bool run_steps(struct batch *b)
 {
     for (int s = 0; s < b->sampler->count; s++) {
         const struct at_sampler_step *step = &b->sampler->step[s];
         if (!predict(b, step))
             return false;
         for (int i = 0; i < b->size; i++) {
-            int item = first + i < b->p->count ? first + i : first;
             size_t at = (size_t)i * b->latent;
-            if (step->noise > 0)
-                at_rng_normal(b->noise, b->latent, b->p->items[item].seed, AT_STREAM_STEP, (uint64_t)s);
-            at_sampler_apply(step, b->x + at, b->y + at, b->x0 + at, b->noise, b->latent);
+            const float *z = step->noise > 0 ? at_noise_step(b->noise, i, s) : NULL;
+            at_sampler_apply(step, b->x + at, b->y + at, b->x0 + at, z, b->latent);
         }
         b->done++;
         if (b->p->progress && !b->p->progress(b->p->priv, (double)b->done / b->total))
@@ -138,16 +137,21 @@ static bool run_batch(struct batch *b, int first, float *out, float *latents)
     for (int i = 0; i < b->size; i++) {
         int item = first + (i < count ? i : 0);
         float *x = b->x + (size_t)i * b->latent;
+        at_noise_seed(b->noise, i, b->p->items[item].seed);
         if (b->p->init)
             memcpy(x, b->p->init + (size_t)item * b->latent, b->latent * sizeof(float));
         else
-            at_rng_normal(x, b->latent, b->p->items[item].seed, AT_STREAM_LATENT, 0);
+            at_noise_initial(b->noise, i, x);
         for (size_t k = 0; k < b->latent; k++)
             x[k] = (float)(b->sampler->init_scale * (double)x[k]);
     }
+<<<<<<< HEAD
     if (!b->denoiser && !(b->denoiser = at_denoiser_create(b->m, &b->network)))
         return false;
     if (!run_steps(b, first))
+=======
+    if (!run_steps(b))
+>>>>>>> main
         return false;
     if (latents)
         memcpy(latents + (size_t)first * b->latent, b->x, (size_t)count * b->latent * sizeof(float));
@@ -177,10 +181,10 @@ static bool allocate(struct batch *b)
     b->y = at_calloc(n * b->latent, sizeof(float));
     b->t = at_calloc(n, sizeof(float));
     b->text = at_calloc(n * b->text_row, sizeof(float));
-    b->noise = at_calloc(b->latent, sizeof(float));
-    if (!b->x || !b->x0 || !b->in || !b->y || !b->t || !b->text || !b->noise)
+    if (!b->x || !b->x0 || !b->in || !b->y || !b->t || !b->text)
         return at_fail_memory(b->m->log, n * (3 * b->latent + b->text_row) * sizeof(float));
-    return true;
+    struct at_noise_params np = {b->p->rng, b->size, b->h, b->w, b->m->unet.in_channels};
+    return (b->noise = at_noise_create(&np, b->m->log));
 }
 
 static bool check_params(const struct at_model *m, const struct at_sample_params *p, int steps)
@@ -189,6 +193,8 @@ static bool check_params(const struct at_model *m, const struct at_sample_params
         return at_fail(m->log, AT_ERROR_USAGE, "there are no images to make: give at least one prompt");
     if (!isfinite(p->cfg))
         return at_fail(m->log, AT_ERROR_USAGE, "guidance %g: must be a number", p->cfg);
+    if (!(p->cfg_rescale >= 0 && p->cfg_rescale <= 1))
+        return at_fail(m->log, AT_ERROR_USAGE, "rescaling of guidance %g: must be in 0 .. 1", p->cfg_rescale);
     if (!(p->eta >= 0 && p->eta <= 1))
         return at_fail(m->log, AT_ERROR_USAGE, "eta %g: must be in 0 .. 1", p->eta);
     if (steps > MAX_STEPS)
@@ -296,12 +302,12 @@ bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out,
         ok = run_batch(&b, first, out, latents);
     at_denoiser_destroy(&b.denoiser);
     at_sampler_destroy(&b.sampler);
+    at_noise_destroy(&b.noise);
     at_free(b.x);
     at_free(b.x0);
     at_free(b.in);
     at_free(b.y);
     at_free(b.t);
     at_free(b.text);
-    at_free(b.noise);
     return ok || at_fail_unsaid(m->log);
 }

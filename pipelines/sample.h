@@ -3,6 +3,7 @@
 #ifndef PIPELINES_SAMPLE_H
 #define PIPELINES_SAMPLE_H
 
+#include "core/diffusion/noise.h"
 #include "core/io/image.h"
 #include "pipelines/lora.h"
 #include "pipelines/model.h"
@@ -19,6 +20,8 @@ struct at_sample_params {
     int count;
     int steps;         // 0: 25
     double cfg;        // guidance scale; 1: none. y = y(negative) + cfg (y(prompt) - y(negative))
+    double cfg_rescale; // 0 .. 1: of guidance, see core/diffusion/guidance.h
+    enum at_rng_kind rng; // what the seeds mean
     enum at_sampler_kind sampler; // 0: the one of the model's schedule
     bool karras;       // noise levels of Karras et al.: Euler and DPM-Solver++
     double eta;        // of DDIM; 0: deterministic

@@ -5,8 +5,9 @@
     attune sample -m MODEL -p "red heart" --seed 7 -o out
     python3 tools/check-diffusers.py MODEL out/*.png
 
-Everything but the model is read from the pictures: prompt, seed, steps, guidance, adapters. The noise is computed here
-from the seed (Philox4x32-10, Box-Muller), so nothing of attune runs. Exit status 1 if a picture is off.
+Everything but the model is read from the pictures: prompt, seed, steps, guidance, adapters. A picture made with
+`--rng torch` is drawn by diffusers' own pipeline from its seed. The noise of others is computed here from the seed
+(Philox4x32-10, Box-Muller). Nothing of attune runs. Exit status 1 if a picture is off.
 Needs torch, diffusers, transformers, numpy, PIL, and peft for adapters. Tried with torch 2.15, diffusers 0.42.
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from diffusers import (DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler,
                        EulerDiscreteScheduler, LCMScheduler, StableDiffusionPipeline)
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 from diffusers.utils import logging
 from PIL import Image
 
@@ -65,8 +67,20 @@ def embed(pipe, text):
     return pipe.text_encoder(tokens.input_ids)[0]
 
 
+def draw_by_pipeline(pipe, note):
+    """As a user of diffusers would: nothing but its own API."""
+    levels = {"use_karras_sigmas": True} if note["karras"] else {}
+    pipe.scheduler = SAMPLERS[note["sampler"]].from_config(pipe.config_of_schedule, **levels)
+    picture = pipe(note["prompt"], negative_prompt=note["negative"], num_inference_steps=note["steps"], eta=note["eta"],
+                   guidance_scale=note["cfg"], guidance_rescale=note["cfg_rescale"], height=note["height"],
+                   width=note["width"], generator=torch.Generator().manual_seed(int(note["seed"])), output_type="pt")
+    return (picture.images[0].permute(1, 2, 0) * 255).numpy()
+
+
 def draw(pipe, note):
     """The picture as (h,w,3) in 0 .. 255, not rounded."""
+    if note.get("rng") == "torch":
+        return draw_by_pipeline(pipe, note)
     factor = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
     shape = (pipe.unet.config.in_channels, note["height"] // factor, note["width"] // factor)
     seed, index = int(note["seed"]), 0
@@ -82,7 +96,8 @@ def draw(pipe, note):
     for index, t in enumerate(scheduler.timesteps):
         y = pipe.unet(torch.cat([scheduler.scale_model_input(x, t)] * len(text)), t, encoder_hidden_states=text).sample
         if guided:
-            y = y[:1] + note["cfg"] * (y[1:] - y[:1])
+            y, prompted = y[:1] + note["cfg"] * (y[1:] - y[:1]), y[1:]
+            y = rescale_noise_cfg(y, prompted, note.get("cfg_rescale", 0))
         x = scheduler.step(y, t, x, return_dict=False, **extra)[0]
     shift = pipe.vae.config.shift_factor or 0
     pixels = pipe.vae.decode(x / pipe.vae.config.scaling_factor + shift).sample[0]
@@ -135,6 +150,7 @@ def main():
     pipe = StableDiffusionPipeline.from_pretrained(args.model, safety_checker=None, local_files_only=True)
     for part in (pipe.unet, pipe.vae, pipe.text_encoder):
         part.float()
+    pipe.set_progress_bar_config(disable=True)
     pipe.config_of_schedule = pipe.scheduler.config
     with torch.inference_mode():
         results = [check(pipe, path, args.psnr, args.save) for path in args.pictures]

@@ -13,6 +13,7 @@ struct job {
     const char *file, *csv;
     struct at_eval_params params;
     int64_t seeds;
+    int rng; // enum at_rng_kind
     bool json, quiet;
 
     struct at_loaded loaded[2];
@@ -37,6 +38,8 @@ static void add_options(struct at_options *o, struct job *j)
         {"seed", 0, AT_OPTION_SEED, &p->first_seed, "N", "of the first image"},
         {"steps", 's', AT_OPTION_INT, &p->steps, "N", "steps of the sampler (DDIM)", .min = 1, .max = 1000},
         {"cfg", 0, AT_OPTION_REAL, &p->cfg, "X", "guidance scale", .min = 0.001, .max = 1000},
+        {"cfg-rescale", 0, AT_OPTION_REAL, &p->cfg_rescale, "X", AT_REQUEST_RESCALE, .min = 0, .max = 1},
+        {"rng", 0, AT_OPTION_CHOICE, &j->rng, "NAME", AT_REQUEST_RNG, .choices = at_rng_names},
         {"width", 0, AT_OPTION_INT, &p->width, "N", "pixels", .zero = "the model's own", .min = 0, .max = 32768},
         {"height", 0, AT_OPTION_INT, &p->height, "N", "pixels", .zero = "the model's own", .min = 0, .max = 32768},
         {"batch", 0, AT_OPTION_INT, &p->batch, "N", "images at once", .zero = "chosen", .min = 0, .max = 4096},
@@ -203,6 +206,7 @@ static bool work(struct job *j)
     struct at_device *dev = at_device_choose(&j->device, log);
     if (!dev)
         return false;
+    j->params.rng = (enum at_rng_kind)j->rng;
     j->params.progress = progress;
     j->params.priv = j;
     at_progress_begin(&j->cli->progress, "drawing", NULL, j->quiet);

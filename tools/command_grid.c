@@ -145,6 +145,10 @@ static void report_settings(const struct job *j, struct at_report *report)
                         j->dev->name);
     if (j->request.cfg != 0)
         at_report_paragraph(report, "Guidance scale %g.", j->request.cfg);
+    if (j->request.cfg_rescale > 0)
+        at_report_paragraph(report, "Guidance is rescaled by %g.", j->request.cfg_rescale);
+    if (j->request.rng == AT_RNG_TORCH)
+        at_report_paragraph(report, "Seeds are torch's: diffusers draws the same noise.");
     at_report_table(report, "Models", (const char *[]){"column", "model", "weights (SHA-256)"}, 3, cells,
                     j->models.count);
 }

@@ -132,7 +132,8 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .about = "Each picture is saved as NUMBER-SEED-PROMPT.png with all its settings in it; numbering goes on "
                  "where the folder stands. The noise of a picture depends on its seed alone.",
         .example = "  attune sample -p \"red apple\" -p \"green apple\" --count 4 --seed 7 -o apples\n"
-                   "  attune sample -m stable-diffusion-v1-5 --lora runs/warm:0.8 -f prompts.txt -o out\n",
+                   "  attune sample -m stable-diffusion-v1-5 --lora runs/warm:0.8 -f prompts.txt -o out\n"
+                   "  attune sample -p cherries --rng torch --seed 42 --cfg 9 --cfg-rescale 0.7\n",
     };
     struct job j = {.cli = cli, .request = AT_REQUEST_DEFAULTS, .out = "samples"};
     struct at_options *o = at_options_create(&usage, &cli->log);

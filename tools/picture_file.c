@@ -50,14 +50,16 @@ char *at_picture_parameters(const struct at_picture_note *n)
 {
     bool negative = n->negative && n->negative[0];
     char *name = quoted(at_loaded_name(n->loaded)), *hashes = lora_hashes(n->loaded), *text = NULL;
-    if (name && hashes)
-        text = at_strf("%s%s%s\nSteps: %d, Sampler: %s%s, CFG scale: %g, Seed: %" PRIu64
-                       ", Size: %dx%d, Model hash: %.10s, Model: %s%s, Eta: %g, Version: " AT_VERSION_TEXT,
+    char *rescale = n->cfg_rescale > 0 ? at_strf(", CFG rescale: %g", n->cfg_rescale) : at_strdup("");
+    if (name && hashes && rescale)
+        text = at_strf("%s%s%s\nSteps: %d, Sampler: %s%s, CFG scale: %g%s, Seed: %" PRIu64
+                       ", Size: %dx%d, Model hash: %.10s, Model: %s%s, Eta: %g%s, Version: " AT_VERSION_TEXT,
                        n->prompt, negative ? "\nNegative prompt: " : "", negative ? n->negative : "", n->steps,
-                       at_sampler_label(n->sampler), n->karras ? " Karras" : "", n->cfg, n->seed, n->width, n->height,
-                       n->loaded->sha256, name, hashes, n->eta);
+                       at_sampler_label(n->sampler), n->karras ? " Karras" : "", n->cfg, rescale, n->seed, n->width, n->height,
+                       n->loaded->sha256, name, hashes, n->eta, n->rng == AT_RNG_TORCH ? ", RNG: CPU" : "");
     at_free(name);
     at_free(hashes);
+    at_free(rescale);
     return text;
 }
 
@@ -75,7 +77,9 @@ char *at_picture_json(struct at_log *log, const struct at_picture_note *n)
     at_json_put_bool(root, "karras", n->karras);
     at_json_put_int(root, "steps", n->steps);
     at_json_put_num(root, "cfg", n->cfg);
+    at_json_put_num(root, "cfg_rescale", n->cfg_rescale);
     at_json_put_num(root, "eta", n->eta);
+    at_json_put_str(root, "rng", at_rng_names[n->rng]);
     at_json_put_int(root, "width", n->width);
     at_json_put_int(root, "height", n->height);
     model = at_json_put_object(root, "model");

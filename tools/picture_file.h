@@ -3,6 +3,7 @@
 #ifndef TOOLS_PICTURE_FILE_H
 #define TOOLS_PICTURE_FILE_H
 
+#include "core/diffusion/noise.h"
 #include "core/diffusion/sampler.h"
 #include "core/io/image.h"
 #include "tools/models.h"
@@ -14,7 +15,8 @@ struct at_picture_note {
     int steps, width, height;
     enum at_sampler_kind sampler; // AT_SAMPLER_CONFIG until it is drawn
     bool karras;
-    double cfg, eta;
+    double cfg, cfg_rescale, eta;
+    enum at_rng_kind rng;
     const struct at_loaded *loaded; // hashed
     const struct at_device *dev;
 };

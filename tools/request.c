@@ -29,6 +29,8 @@ void at_request_options(struct at_options *o, struct at_request *r)
         {"karras", 0, AT_OPTION_FLAG, &r->karras, NULL, "noise levels of Karras et al., for euler and dpmpp_2m"},
         {"cfg", 0, AT_OPTION_REAL, &r->cfg, "X", "guidance scale; 1 is none", .zero = "7.5, embedded model 4",
          .min = 0.001, .max = 1000},
+        {"cfg-rescale", 0, AT_OPTION_REAL, &r->cfg_rescale, "X", AT_REQUEST_RESCALE, .min = 0, .max = 1},
+        {"rng", 0, AT_OPTION_CHOICE, &r->rng, "NAME", AT_REQUEST_RNG, .choices = at_rng_names},
         {"eta", 0, AT_OPTION_REAL, &r->eta, "X", "noise that ddim adds on the way: 0 none, 1 as ddpm", .min = 0,
          .max = 1},
         {"width", 0, AT_OPTION_INT, &r->width, "N", "pixels", .zero = "the model's own", .min = 0, .max = 32768},
@@ -93,7 +95,9 @@ struct at_picture_note *at_request_notes(const struct at_request *r, const struc
                 .width = p->width ? p->width : r->width,
                 .height = p->height ? p->height : r->height,
                 .cfg = p->has_cfg ? p->cfg : r->cfg != 0 ? r->cfg : at_loaded_cfg(loaded),
+                .cfg_rescale = r->cfg_rescale,
                 .eta = r->eta,
+                .rng = (enum at_rng_kind)r->rng,
                 .sampler = p->sampler ? p->sampler : (enum at_sampler_kind)r->sampler,
                 .karras = r->karras,
                 .loaded = loaded,
@@ -136,7 +140,7 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
     struct at_sample_item items[AT_ONCE];
     struct at_sample_params p = {
         .items = items, .steps = note->steps, .sampler = note->sampler, .karras = note->karras, .cfg = note->cfg,
-        .eta = note->eta, .width = note->width,
+        .cfg_rescale = note->cfg_rescale, .eta = note->eta, .rng = note->rng, .width = note->width,
         .height = note->height, .batch = d->request->batch, .loras = d->loaded->loras,
         .memory_limit = d->request->memory_limit, .vae_tile = d->request->vae_tile, .lora_count = d->loaded->count, .progress = progress, .priv = &share,
     };

@@ -14,7 +14,8 @@ struct at_request {
     int count, steps, width, height, batch;
     int sampler; // enum at_sampler_kind
     bool karras;
-    double cfg, eta;
+    double cfg, cfg_rescale, eta;
+    int rng; // enum at_rng_kind
     bool quiet;
     size_t memory_limit;
     const char *tile_word;
@@ -22,10 +23,14 @@ struct at_request {
     struct at_prompts prompts; // of --prompt-file, then of --prompt
 };
 
+// Of --cfg-rescale and --rng, wherever they are.
+#define AT_REQUEST_RESCALE "how far guidance is brought back to the contrast of the prompt alone, against burnt colours"
+#define AT_REQUEST_RNG "what seeds mean: attune's own noise, or that of torch on the CPU, for the picture of diffusers"
+
 #define AT_REQUEST_DEFAULTS {.count = 1, .steps = 25}
 
-// --prompt, --prompt-file, --negative, --count, --seed, --steps, --cfg, --eta, --width, --height, --batch, --memory-limit,
-// --vae-tile, --quiet
+// --prompt, --prompt-file, --negative, --count, --seed, --steps, --cfg, --cfg-rescale, --eta, --rng, --width, --height,
+// --batch, --memory-limit, --vae-tile, --quiet
 void at_request_options(struct at_options *options, struct at_request *request);
 // Fills in `prompts`; no prompt is a usage error.
 AT_NODISCARD bool at_request_read(struct at_request *request, const struct at_usage *usage, struct at_log *log);

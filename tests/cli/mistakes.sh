@@ -10,6 +10,8 @@ expect 2 'did you mean attune train dpo?' train dpp
 expect 2 'did you mean --steps?' sample --step 3
 expect 2 '"3x" is not a whole number' sample --steps 3x -p a
 expect 2 'did you mean euler_a?' sample --sampler euler_b -p a
+expect 2 'did you mean torch?' sample --rng torhc -p a
+expect 2 'cfg-rescale' sample --cfg-rescale 1.5 -p a
 expect 2 '--steps: 0 is out of range' sample --steps 0 -p a
 expect 2 'needs a prompt' sample -m x
 expect 2 'unexpected argument "kite"' sample -p red kite

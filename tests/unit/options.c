@@ -317,14 +317,14 @@ static void picture_texts(void)
     struct at_device dev = {.kind = "cpu", .name = "C"};
     struct at_picture_note note = {.prompt = "a kite", .negative = "dark", .seed = 7, .steps = 20, .width = 64,
                                    .height = 32, .sampler = AT_SAMPLER_DPMPP_2M, .karras = true, .cfg = 7.5,
-                                   .loaded = &l, .dev = &dev};
+                                   .cfg_rescale = 0.5, .rng = AT_RNG_TORCH, .loaded = &l, .dev = &dev};
     char *text = at_picture_parameters(&note);
-    AT_CHECK_STR(text, "a kite\nNegative prompt: dark\nSteps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7.5, Seed: 7, Size: 64x32, "
-                       "Model hash: 0123456789, Model: \"a, b\", Lora hashes: \"warm: fedcba987654\", Eta: 0, Version: "
+    AT_CHECK_STR(text, "a kite\nNegative prompt: dark\nSteps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7.5, CFG rescale: 0.5, Seed: 7, Size: 64x32, "
+                       "Model hash: 0123456789, Model: \"a, b\", Lora hashes: \"warm: fedcba987654\", Eta: 0, RNG: CPU, Version: "
                        "attune " AT_VERSION);
     at_free(text);
     text = at_picture_json(NULL, &note);
-    AT_CHECK(text && strstr(text, "\"seed\":7") && strstr(text, "\"unet_sha256\":\"0123456789abcdef\""));
+    AT_CHECK(text && strstr(text, "\"seed\":7") && strstr(text, "\"rng\":\"torch\"") && strstr(text, "\"unet_sha256\":\"0123456789abcdef\""));
     at_free(text);
 }
 
