@@ -145,13 +145,9 @@ static bool run_batch(struct batch *b, int first, float *out, float *latents)
         for (size_t k = 0; k < b->latent; k++)
             x[k] = (float)(b->sampler->init_scale * (double)x[k]);
     }
-<<<<<<< HEAD
     if (!b->denoiser && !(b->denoiser = at_denoiser_create(b->m, &b->network)))
         return false;
-    if (!run_steps(b, first))
-=======
     if (!run_steps(b))
->>>>>>> main
         return false;
     if (latents)
         memcpy(latents + (size_t)first * b->latent, b->x, (size_t)count * b->latent * sizeof(float));
