@@ -277,7 +277,7 @@ static bool open_model(struct bench *b)
     int height;
     if (p->batch < 0 || p->batch > AT_BENCH_PAIRS)
         return at_fail(b->log, AT_ERROR_USAGE, "batch %d: must be 1 to %d", p->batch, AT_BENCH_PAIRS);
-    if (!(b->m = at_model_open(b->dev, &(struct at_model_params){.path = p->model}, b->log)))
+    if (!(b->m = at_model_open(b->dev, &(struct at_model_params){.path = p->model, .reading = p->reading}, b->log)))
         return false;
     struct at_sample_params size = {.width = p->size, .height = p->size};
     if (!at_sample_size(b->m, &size, &p->size, &height))

@@ -25,6 +25,7 @@ struct at_bench_task {
 
 struct at_bench_model_params {
     const char *model; // NULL: the embedded one
+    const struct at_source_options *reading; // of its files; NULL: as they are
     int size;          // pixels, both sides; 0: the model's own
     int batch;         // images and pairs; 0: as many as make a latent of 64 x 64, at most 16
     double seconds;    // spent on a task, about; 0: 2

@@ -2,6 +2,7 @@
 #include "pipelines/bench_ops.h"
 
 #include "core/base/alloc.h"
+#include "core/base/half.h"
 #include "core/base/clock.h"
 #include "core/base/rng.h"
 #include "core/base/suggest.h"
@@ -30,8 +31,9 @@ static void describe(const struct at_op_case *c, char text[AT_BENCH_TEXT])
     int used = 0, last = 7;
     for (int i = 0; i < AT_ARITY; i++)
         if (c->in[i].rank)
-            used += snprintf(text + used, (size_t)(AT_BENCH_TEXT - used), "%s%s", used ? " " : "",
-                             at_shape_text(c->in[i], s));
+            used += snprintf(text + used, (size_t)(AT_BENCH_TEXT - used), "%s%s%s", used ? " " : "",
+                             at_shape_text(c->in[i], s),
+                             at_dtype_half(at_case_dtype(c, i)) ? at_dtype_name(at_case_dtype(c, i)) : "");
     if (c->shape.rank)
         used += snprintf(text + used, (size_t)(AT_BENCH_TEXT - used), " to %s", at_shape_text(c->shape, s));
     while (last >= 0 && !c->attr.i[last])
@@ -40,7 +42,7 @@ static void describe(const struct at_op_case *c, char text[AT_BENCH_TEXT])
         used += snprintf(text + used, (size_t)(AT_BENCH_TEXT - used), "%s%" PRId32, i ? "," : " attr ", c->attr.i[i]);
 }
 
-// Input i as its device takes it: floats, or integers.
+// Input i as its device takes it: floats, integers, or halves.
 static void *make_values(const struct at_op_case *c, int i)
 {
     int64_t n = at_shape_count(c->in[i]);
@@ -56,6 +58,11 @@ static void *make_values(const struct at_op_case *c, int i)
             memcpy(&x[j], &whole, sizeof(whole));
         else
             x[j] = (float)(low + u * (high - low));
+    }
+    enum at_dtype type = at_case_dtype(c, i);
+    for (int64_t j = 0; x && at_dtype_half(type) && j < n; j++) {
+        uint16_t h = type == AT_F16 ? at_f16_from_f32(x[j]) : at_bf16_from_f32(x[j]);
+        memcpy((char *)x + 2 * j, &h, sizeof(h));
     }
     return x;
 }
@@ -104,7 +111,7 @@ static bool open_trial(struct trial *t, struct at_device *dev, const struct at_o
             !(t->store = at_store_create(dev, at_shape_count(c->in[0]), AT_USE_WEIGHTS, dev->log)))
             return false;
         in[i] = i == 0 && op->updates ? at_graph_leaf(t->g, "in", c->in[0], t->store, NULL, 0)
-                                      : at_graph_input(t->g, "in", c->in[i], c->ints >> i & 1 ? AT_I32 : AT_F32);
+                                      : at_graph_input(t->g, "in", c->in[i], at_case_dtype(c, i));
     }
     struct at_node *y = at_graph_append(t->g, op, in, AT_ARITY, &c->attr, c->shape.rank ? &c->shape : NULL);
     t->y = at_graph_output(t->g, y, "y");

@@ -69,7 +69,8 @@ AT_NODISCARD bool at_eval_csv(const char *path, const struct at_eval_params *par
 // One side of `attune eval`.
 struct at_eval_side {
     const char *label;
-    const char *model; // folder; NULL: the embedded model
+    const char *model; // NULL: the embedded one
+    const struct at_source_options *reading; // of its files; NULL: as they are
     const char *lora;  // file, or NULL
     float strength;    // of the LoRA; 0: 1
 };

@@ -233,7 +233,7 @@ bool at_make_pairs(struct at_device *dev, const struct at_make_pairs_params *par
     if (!folder_is_free(params->out, log) || !at_dir_writable(log, params->out))
         return false;
     struct at_truth *truth = at_truth_open(log, NULL);
-    struct at_model *m = truth ? at_model_open(dev, &(struct at_model_params){.path = params->model}, log) : NULL;
+    struct at_model *m = truth ? at_model_open(dev, &(struct at_model_params){.path = params->model, .reading = params->reading}, log) : NULL;
     bool ok = m && draw_and_write(m, truth, params, result, log);
     at_model_destroy(&m);
     at_truth_close(&truth);

@@ -15,7 +15,8 @@ enum at_pairing {
 };
 
 struct at_make_pairs_params {
-    const char *model; // folder; NULL: the embedded model
+    const char *model; // NULL: the embedded one
+    const struct at_source_options *reading; // of its files; NULL: as they are
     const char *out;   // folder, new or empty
     const struct at_reward *rule; // NULL: taste
     enum at_pairing pairing;

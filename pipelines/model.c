@@ -102,7 +102,8 @@ static bool open_weights(struct at_model *m, const struct part *part, const stru
         return false;
     if (file && part->bit == AT_PART_TEXT)
         m->clip.bare = at_clip_bare(file);
-    static const char *const ignored[] = {"text_model.embeddings.position_ids", "embeddings.position_ids", NULL};
+    static const char *const all[] = {"*", NULL};
+    const char *const *ignored = at_source_options(m->source)->allow_unexpected ? all : NULL;
     int replicas = p->trainable & part->bit ? p->replicas > 0 ? p->replicas : 1 : 0;
     bool ok = (*part->params = at_params_create(m->log)) && declare(m, part->bit) &&
               (fresh || at_params_check(*part->params, file, "", ignored)) &&
@@ -134,7 +135,7 @@ struct at_model *at_model_open(struct at_device *dev, const struct at_model_para
     unsigned parts = p->parts ? p->parts : AT_PART_TEXT | AT_PART_UNET | AT_PART_VAE;
     m->log = log;
     m->dev = dev;
-    m->source = at_source_open(log, p->path);
+    m->source = at_source_open(log, p->path, p->reading);
     m->path = m->source ? at_source_path(m->source) : NULL;
     const struct part list[] = {{AT_PART_TEXT, "text_encoder", &m->text_params},
                                 {AT_PART_UNET, "unet", &m->unet_params},

@@ -21,6 +21,7 @@ enum at_part {
 
 struct at_model_params {
     const char *path;   // NULL: the embedded model
+    const struct at_source_options *reading; // of its files; NULL: as they are
     unsigned parts;     // bits of enum at_part; 0: all
     unsigned trainable; // parts that collect gradients
     int replicas;       // of the gradients; 0: one

@@ -3,17 +3,11 @@
 
 #include "core/base/alloc.h"
 #include "core/io/file.h"
-#include "core/io/sha256.h"
+#include "pipelines/source_folder.h"
+#include "pipelines/source_state.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
-
-struct at_model_source {
-    struct at_log *log;
-    char *path;
-    struct at_json_doc *index;
-};
 
 static char *embedded_in(const char *dir)
 {
@@ -51,24 +45,24 @@ char *at_model_embedded_path(struct at_log *log)
     return found;
 }
 
-static bool read_index(struct at_model_source *s)
+static bool open_path(struct at_model_source *s)
 {
-    if (!at_dir_exists(s->path))
-        return at_fail(s->log, AT_ERROR_INPUT, "%s: there is no such model folder", s->path);
-    char *file = at_path_join(s->path, "model_index.json");
-    s->index = file ? at_json_load(s->log, file) : NULL;
-    at_free(file);
-    return s->index;
+    if (at_dir_exists(s->path))
+        return (s->index = at_folder_index(s->log, s->path, &s->options));
+    if (!at_file_exists(s->path))
+        return at_fail(s->log, AT_ERROR_INPUT, "%s: there is no such model folder or file", s->path);
+    return at_fail(s->log, AT_ERROR_INPUT, "%s: is no model folder", s->path);
 }
 
-struct at_model_source *at_source_open(struct at_log *log, const char *path)
+struct at_model_source *at_source_open(struct at_log *log, const char *path, const struct at_source_options *options)
 {
     struct at_model_source *s = at_calloc(1, sizeof(*s));
     bool ok = s || at_fail_memory(log, sizeof(*s));
     if (ok) {
         s->log = log;
+        s->options = options ? *options : (struct at_source_options){0};
         s->path = path ? at_strdup(path) : at_model_embedded_path(log);
-        ok = s->path && read_index(s);
+        ok = s->path && open_path(s);
     }
     if (!ok) {
         at_fail_unsaid(log);
@@ -93,6 +87,11 @@ const char *at_source_path(const struct at_model_source *s)
     return s->path;
 }
 
+const struct at_source_options *at_source_options(const struct at_model_source *s)
+{
+    return &s->options;
+}
+
 struct at_json at_source_index(const struct at_model_source *s)
 {
     return at_json_root(s->index);
@@ -106,74 +105,28 @@ const char *at_source_class(const struct at_model_source *s)
 
 struct at_json_doc *at_source_config(const struct at_model_source *s, const char *component)
 {
-    char *file = at_strf("%s/%s/config.json", s->path, component);
-    struct at_json_doc *doc = file ? at_json_load(s->log, file) : NULL;
-    at_free(file);
-    return doc;
+    return at_folder_config(s, component);
 }
 
 struct at_safetensors *at_source_weights(const struct at_model_source *s, const char *component)
 {
-    const char *base = strncmp(component, "text_encoder", 12) == 0 ? "model" : "diffusion_pytorch_model";
-    char *dir = at_path_join(s->path, component);
-    struct at_safetensors *weights = dir ? at_weights_open(s->log, dir, base, NULL) : NULL;
-    at_free(dir);
-    return weights;
+    return at_folder_weights(s, component);
 }
 
 struct at_clip_tokenizer *at_source_tokenizer(const struct at_model_source *s, const char *component)
 {
-    char *dir = at_path_join(s->path, component);
-    struct at_clip_tokenizer *tokenizer = dir ? at_clip_tokenizer_load(dir, s->log) : NULL;
-    at_free(dir);
-    return tokenizer;
+    return at_folder_tokenizer(s, component);
 }
 
 struct at_schedule *at_source_schedule(const struct at_model_source *s)
 {
-    char *file = at_strf("%s/scheduler/scheduler_config.json", s->path);
-    struct at_schedule *schedule = file ? at_schedule_load(file, s->log) : NULL;
-    at_free(file);
+    struct at_schedule *schedule = at_folder_schedule(s);
+    if (schedule && s->options.prediction)
+        schedule->config.prediction = (enum at_prediction)(s->options.prediction - 1);
     return schedule;
-}
-
-static bool is_weights(const char *name)
-{
-    size_t n = strlen(name);
-    return n > 12 && strcmp(name + n - 12, ".safetensors") == 0;
-}
-
-static bool hash_shards(struct at_log *log, const char *dir, char text[65])
-{
-    char **names;
-    size_t count;
-    struct at_sha256 all;
-    uint8_t digest[32];
-    if (!at_dir_list(log, dir, &names, &count))
-        return false;
-    bool ok = true;
-    at_sha256_init(&all);
-    for (size_t i = 0; ok && i < count; i++) {
-        char *path = is_weights(names[i]) ? at_path_join(dir, names[i]) : NULL, one[65];
-        ok = !path || at_sha256_file(log, path, one);
-        if (ok && path)
-            at_sha256_add(&all, one, 64);
-        at_free(path);
-    }
-    at_sha256_finish(&all, digest);
-    at_sha256_hex(digest, text);
-    at_names_free(&names, count);
-    return ok;
 }
 
 bool at_source_hash(const struct at_model_source *s, const char *component, char text[65])
 {
-    char *dir = at_path_join(s->path, component);
-    char *whole = dir ? at_path_join(dir, "diffusion_pytorch_model.safetensors") : NULL;
-    bool ok = whole || at_fail_memory(s->log, strlen(s->path));
-    if (ok)
-        ok = at_file_exists(whole) ? at_sha256_file(s->log, whole, text) : hash_shards(s->log, dir, text);
-    at_free(whole);
-    at_free(dir);
-    return ok;
+    return at_folder_hash(s, component, text);
 }

@@ -141,7 +141,7 @@ static bool open_job(struct base_job *j, struct at_device *dev)
         return at_fail(j->log, AT_ERROR_USAGE, "batch %d: must be 1 or more pictures", p->train.batch);
     if (!(p->caption_dropout >= 0 && p->caption_dropout <= 1))
         return at_fail(j->log, AT_ERROR_USAGE, "caption dropout %g: must be in 0 .. 1", p->caption_dropout);
-    struct at_model_params mp = {.path = p->model, .trainable = AT_PART_TEXT | AT_PART_UNET,
+    struct at_model_params mp = {.path = p->model, .reading = p->reading, .trainable = AT_PART_TEXT | AT_PART_UNET,
                                  .replicas = at_spread_replicas(dev, p->train.batch), .untrained = !p->pretrained,
                                  .fresh = AT_PART_TEXT | AT_PART_UNET, .seed = p->train.seed};
     if (!(j->m = at_model_open(dev, &mp, j->log)) || !(j->pictures = at_pictures_open(&p->data, j->log)))

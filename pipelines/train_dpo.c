@@ -256,7 +256,7 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
 {
     const struct at_train_dpo_params *p = j->p;
     int replicas = at_spread_replicas(dev, 2 * p->train.batch);
-    struct at_model_params mp = {.path = p->model, .trainable = p->full ? AT_PART_UNET : 0, .replicas = replicas};
+    struct at_model_params mp = {.path = p->model, .reading = p->reading, .trainable = p->full ? AT_PART_UNET : 0, .replicas = replicas};
     if (!(j->m = at_model_open(dev, &mp, j->log)))
         return false;
     int factor = at_vae_factor(&j->m->vae);
@@ -276,7 +276,7 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     struct at_pair_set_params sp = {.path = p->pairs, .size = size, .coin = p->coin, .flip = p->flip,
                                     .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache,
                                     .chunk = tight ? 1 : 0, .train = &p->train};
-    mp = (struct at_model_params){.path = p->model, .parts = AT_PART_UNET};
+    mp = (struct at_model_params){.path = p->model, .reading = p->reading, .parts = AT_PART_UNET};
     if (!(j->pairs = at_pair_set_open(j->m, &sp)))
         return false;
     at_model_drop(j->m, AT_PART_TEXT | AT_PART_VAE); // the pairs are encoded

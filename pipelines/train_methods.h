@@ -24,6 +24,7 @@ AT_NODISCARD bool at_train_vae(struct at_device *dev, const struct at_train_vae_
 struct at_train_base_params {
     struct at_train_params train;
     const char *model; // folder with configs, tokenizer and a trained autoencoder
+    const struct at_source_options *reading; // of its files; NULL: as they are
     bool pretrained;   // begin with the model's weights instead of random ones
     struct at_picture_source data;
     int views;         // latents cached a picture; 0: 48
@@ -35,6 +36,7 @@ AT_NODISCARD bool at_train_base(struct at_device *dev, const struct at_train_bas
 struct at_train_dpo_params {
     struct at_train_params train;
     const char *model; // NULL: the embedded one
+    const struct at_source_options *reading; // of its files; NULL: as they are
     const char *pairs; // JSONL (datasets/pairs.h)
     bool coin;         // labels drawn by coin: the control
     bool full;         // all weights; else LoRA

@@ -11,6 +11,7 @@ struct job {
     struct at_cli *cli;
     struct at_device_choice device;
     struct at_bench_model_params params;
+    struct at_source_options reading;
     int rows;
     bool json;
 
@@ -81,6 +82,7 @@ static bool work(struct job *j)
     bool ok = dev && (j->doc = at_json_create(log, false)) && at_ceilings_measure(dev, &j->ceilings);
     if (ok) {
         j->params.model = at_model_word(j->params.model);
+        j->params.reading = &j->reading;
         j->params.take = take;
         j->params.priv = j;
         struct at_json root = at_json_root(j->doc);
@@ -110,7 +112,8 @@ static bool run(struct at_cli *cli, int argc, char **argv)
     };
     struct job j = {.cli = cli, .rows = 8, .params = {.seconds = 2}};
     const struct at_option rows[] = {
-        {"model", 'm', AT_OPTION_TEXT, &j.params.model, "DIR", "model folder in the layout of diffusers",
+        {"model", 'm', AT_OPTION_TEXT, &j.params.model, "MODEL",
+         "model folder in the layout of diffusers, or a checkpoint in one .safetensors file",
          .zero = "the embedded model"},
         {"size", 0, AT_OPTION_INT, &j.params.size, "N", "pixels of a side", .zero = "the model's own", .min = 0,
          .max = 8192},
@@ -124,6 +127,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
     struct at_options *o = at_options_create(&usage, &cli->log);
     if (o) {
         at_options_add(o, rows);
+        at_reading_options(o, &j.reading);
         at_device_options(o, &j.device);
     }
     bool ok = at_cli_parse(cli, o, argc, argv) && work(&j);

@@ -9,6 +9,7 @@
 struct job {
     struct at_cli *cli;
     struct at_device_choice device;
+    struct at_source_options reading;
     struct at_texts models, prompts, rewards;
     const char *file, *csv;
     struct at_eval_params params;
@@ -29,8 +30,8 @@ static void add_options(struct at_options *o, struct job *j)
 {
     struct at_eval_params *p = &j->params;
     const struct at_option rows[] = {
-        {"model", 'm', AT_OPTION_LIST, &j->models, "DIR", "given twice: the second is judged against the first; "
-         "DIR+LORA[:SCALE] adds an adapter, the word embedded or + is the embedded model", .required = true},
+        {"model", 'm', AT_OPTION_LIST, &j->models, "MODEL", "given twice: the second is judged against the first; "
+         "a model folder or .safetensors checkpoint; MODEL+LORA[:SCALE] adds an adapter, the word embedded or + is the embedded model", .required = true},
         {"prompt", 'p', AT_OPTION_LIST, &j->prompts, "TEXT", "what to draw", .zero = "all held-out emoji names"},
         {"prompt-file", 'f', AT_OPTION_TEXT, &j->file, "FILE", "prompts, one a line, or .json", .zero = "none"},
         {"reward", 'r', AT_OPTION_LIST, &j->rewards, "NAME", "taste, fidelity, saturation", .zero = "all three"},
@@ -50,6 +51,7 @@ static void add_options(struct at_options *o, struct job *j)
         {0},
     };
     at_options_add(o, rows);
+    at_reading_options(o, &j->reading);
     at_device_options(o, &j->device);
 }
 
@@ -63,9 +65,10 @@ static bool parse_models(struct job *j)
         struct at_loaded *l = &j->loaded[i];
         if (!at_loaded_parse(log, j->models.items[i], NULL, l))
             return false;
+        l->reading = &j->reading;
         if (l->count > 1)
             return at_fail(log, AT_ERROR_USAGE, "%s: one adapter a model here", j->models.items[i]);
-        j->sides[i] = (struct at_eval_side){.label = at_loaded_label(l), .model = l->path,
+        j->sides[i] = (struct at_eval_side){.label = at_loaded_label(l), .model = l->path, .reading = l->reading,
                                             .lora = l->count ? l->files[0].path : NULL,
                                             .strength = l->count ? l->files[0].scale : 0};
         if (!j->sides[i].label)

@@ -18,6 +18,7 @@ struct job {
     struct at_cli *cli;
     struct at_request request;
     struct at_device_choice device;
+    struct at_source_options reading;
     struct at_texts models;
     const char *out, *title;
     int scale, max_side;
@@ -35,8 +36,8 @@ struct job {
 static void add_options(struct at_options *o, struct job *j)
 {
     const struct at_option rows[] = {
-        {"model", 'm', AT_OPTION_LIST, &j->models, "DIR[+FILE[:SCALE]]",
-         "a column: a model folder, or the word embedded, and its adapters", .required = true},
+        {"model", 'm', AT_OPTION_LIST, &j->models, "MODEL[+FILE[:SCALE]]",
+         "a column: a model folder, a .safetensors checkpoint, or the word embedded, and its adapters", .required = true},
         {"out", 'o', AT_OPTION_TEXT, &j->out, "FOLDER", "for grid-001.png ... and grid.html"},
         {"force", 0, AT_OPTION_FLAG, &j->force, NULL, "replace a grid that is there", .here = true},
         {"title", 0, AT_OPTION_TEXT, &j->title, "TEXT", "of the pages", .zero = "none"},
@@ -49,6 +50,7 @@ static void add_options(struct at_options *o, struct job *j)
     };
     at_options_add(o, rows);
     at_request_options(o, &j->request);
+    at_reading_options(o, &j->reading);
     at_device_options(o, &j->device);
 }
 
@@ -92,10 +94,14 @@ static bool prepare(struct job *j, const struct at_usage *usage)
         return false;
     if (j->models.count > MODELS)
         return at_fail(log, AT_ERROR_USAGE, "%zu models are more than the %d of one grid", j->models.count, MODELS);
-    for (size_t i = 0; i < j->models.count; i++)
-        if (!at_loaded_parse(log, j->models.items[i], NULL, &j->loaded[i]) ||
-            !(j->names[i] = at_loaded_label(&j->loaded[i])) || !at_loaded_check(&j->loaded[i], log))
+    for (size_t i = 0; i < j->models.count; i++) {
+        struct at_loaded *l = &j->loaded[i];
+        if (!at_loaded_parse(log, j->models.items[i], NULL, l))
             return false;
+        l->reading = &j->reading;
+        if (!(j->names[i] = at_loaded_label(l)) || !at_loaded_check(l, log))
+            return false;
+    }
     j->rows = j->request.prompts.count;
     j->columns = j->models.count * (size_t)j->request.count;
     j->images = at_calloc(j->rows * j->columns, sizeof(*j->images));

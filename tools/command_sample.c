@@ -12,6 +12,7 @@ struct job {
     struct at_cli *cli;
     struct at_request request;
     struct at_device_choice device;
+    struct at_source_options reading;
     const char *model, *out;
     struct at_texts loras;
     bool force, json;
@@ -27,8 +28,8 @@ struct job {
 static void add_options(struct at_options *o, struct job *j)
 {
     const struct at_option rows[] = {
-        {"model", 'm', AT_OPTION_TEXT, &j->model, "DIR",
-         "model folder in the layout of diffusers; DIR+FILE adds an adapter", .zero = "the embedded model"},
+        {"model", 'm', AT_OPTION_TEXT, &j->model, "MODEL",
+         "model folder in the layout of diffusers, or a checkpoint in one .safetensors file; MODEL+FILE adds an adapter", .zero = "the embedded model"},
         {"lora", 0, AT_OPTION_LIST, &j->loras, "FILE[:SCALE]", "adapter, and its strength"},
         {"out", 'o', AT_OPTION_TEXT, &j->out, "PATH", "folder, or name of the one .png"},
         {"force", 0, AT_OPTION_FLAG, &j->force, NULL, "replace the .png if it is there", .here = true},
@@ -37,6 +38,7 @@ static void add_options(struct at_options *o, struct job *j)
     };
     at_options_add(o, rows);
     at_request_options(o, &j->request);
+    at_reading_options(o, &j->reading);
     at_device_options(o, &j->device);
 }
 
@@ -96,8 +98,10 @@ static bool pass(void *priv, int i, const struct at_picture_note *note, const fl
 static bool prepare(struct job *j, const struct at_usage *usage)
 {
     struct at_log *log = &j->cli->log;
-    return at_request_read(&j->request, usage, log) && at_loaded_parse(log, j->model, &j->loras, &j->loaded) &&
-           (j->dev = at_cli_device(j->cli, &j->device)) &&
+    if (!at_request_read(&j->request, usage, log) || !at_loaded_parse(log, j->model, &j->loras, &j->loaded))
+        return false;
+    j->loaded.reading = &j->reading;
+    return (j->dev = at_cli_device(j->cli, &j->device)) &&
            (j->notes = at_request_notes(&j->request, &j->loaded, j->dev, &j->total, log)) &&
            (j->result = at_json_create(log, false)) && at_loaded_open(j->dev, &j->loaded, log) &&
            (j->cli->planning || (at_loaded_hash(&j->loaded, log) && prepare_out(j)));

@@ -3,10 +3,12 @@
 #include "pipelines/make_pairs.h"
 #include "tools/make_command.h"
 #include "tools/device.h"
+#include "tools/models.h"
 
 struct job {
     struct at_cli *cli;
     struct at_make_pairs_params params;
+    struct at_source_options reading;
     struct at_device_choice device;
     const char *rule;
     int64_t names, seeds;
@@ -32,6 +34,7 @@ static bool work(struct job *j)
     p->pairing = (enum at_pairing)j->pairing;
     p->progress = progress;
     p->priv = j;
+    p->reading = &j->reading;
     p->rule = at_reward_find(log, j->rule);
     struct at_device *dev = p->rule ? at_device_choose(&j->device, log) : NULL;
     if (!dev)
@@ -63,7 +66,8 @@ static bool run(struct at_cli *cli, int argc, char **argv)
     struct at_make_pairs_params *p = &j.params;
     const struct at_option rows[] = {
         {"out", 'o', AT_OPTION_TEXT, &p->out, "FOLDER", "new or empty", .required = true},
-        {"model", 'm', AT_OPTION_TEXT, &p->model, "DIR", "model folder in the layout of diffusers",
+        {"model", 'm', AT_OPTION_TEXT, &p->model, "MODEL",
+         "model folder in the layout of diffusers, or a checkpoint in one .safetensors file",
          .zero = "the embedded model"},
         {"rule", 0, AT_OPTION_TEXT, &j.rule, "NAME", "what makes a picture better: taste, fidelity, saturation"},
         {"pairing", 0, AT_OPTION_CHOICE, &j.pairing, "NAME", "which pictures of a name make a pair",
@@ -83,6 +87,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
     struct at_options *o = at_options_create(&usage, &cli->log);
     if (o) {
         at_options_add(o, rows);
+        at_reading_options(o, &j.reading);
         at_device_options(o, &j.device);
     }
     bool ok = at_cli_parse(cli, o, argc, argv) && work(&j);

@@ -14,6 +14,23 @@
 #define EMBEDDED_CFG 4.0 // as in testing the embedded model
 #define DEFAULT_CFG 7.5  // diffusers' Stable Diffusion pipelines
 
+void at_reading_options(struct at_options *o, struct at_source_options *r)
+{
+    static const char *const predictions[] = {"config", "epsilon", "v_prediction", "sample", NULL};
+    const struct at_option rows[] = {
+        {"variant", 0, AT_OPTION_TEXT, &r->variant, "NAME", "weights of a model folder to read, such as fp16 or bf16: "
+         "diffusion_pytorch_model.NAME.safetensors", .zero = "the plain ones, else fp16"},
+        {"tokenizer", 0, AT_OPTION_TEXT, &r->tokenizer, "PATH", "of a model that has none of its own: a folder with "
+         "vocab.json and merges.txt, or a file of merges", .zero = "the model's own"},
+        {"prediction", 0, AT_OPTION_CHOICE, &r->prediction, "NAME", "what the denoiser puts out; config is what the "
+         "model says of itself", .choices = predictions},
+        {"allow-unexpected", 0, AT_OPTION_FLAG, &r->allow_unexpected, NULL,
+         "warn about tensors that are no part of the model instead of refusing it"},
+        {0},
+    };
+    at_options_add(o, rows);
+}
+
 // A copy of the first n bytes.
 static char *copy(const char *text, size_t n)
 {
@@ -69,7 +86,7 @@ bool at_loaded_parse(struct at_log *log, const char *model, const struct at_text
     if (model && !name_is_text(log, model))
         return false;
     if (model) {
-        size_t n = at_dir_exists(model) ? strlen(model) : strcspn(model, "+"); // a folder's name may hold a plus
+        size_t n = at_dir_exists(model) || at_file_exists(model) ? strlen(model) : strcspn(model, "+"); // that name holds it
         if (!(l->path = copy(model, n)))
             return at_fail_memory(log, n);
         if (!n || !at_model_word(l->path)) { // "+FILE" is the embedded model with an adapter
@@ -90,7 +107,7 @@ bool at_loaded_parse(struct at_log *log, const char *model, const struct at_text
 
 bool at_loaded_check(const struct at_loaded *l, struct at_log *log)
 {
-    struct at_model *m = at_model_open(NULL, &(struct at_model_params){.path = l->path, .check = true}, log);
+    struct at_model *m = at_model_open(NULL, &(struct at_model_params){.path = l->path, .reading = l->reading, .check = true}, log);
     bool ok = m;
     for (int i = 0; ok && i < l->count; i++) {
         struct at_lora *lora = at_lora_open(m, l->files[i].path, l->files[i].scale);
@@ -103,7 +120,7 @@ bool at_loaded_check(const struct at_loaded *l, struct at_log *log)
 
 bool at_loaded_open(struct at_device *dev, struct at_loaded *l, struct at_log *log)
 {
-    l->model = at_model_open(dev, &(struct at_model_params){.path = l->path}, log);
+    l->model = at_model_open(dev, &(struct at_model_params){.path = l->path, .reading = l->reading}, log);
     for (int i = 0; l->model && i < l->count; i++) {
         l->loras[i] = at_lora_open(l->model, l->files[i].path, l->files[i].scale);
         if (!l->loras[i])

@@ -17,12 +17,16 @@ struct at_lora_file {
 
 struct at_loaded {
     char *path; // of the model; NULL: the embedded one
+    const struct at_source_options *reading; // of its files, set by the caller after at_loaded_parse; NULL: as they are
     struct at_lora_file files[AT_LOADED_LORAS];
     int count;
     struct at_model *model;
     struct at_lora *loras[AT_LOADED_LORAS];
     char sha256[65]; // of the denoiser's weights, by at_loaded_hash
 };
+
+// --variant, --tokenizer, --prediction and --allow-unexpected, for all models of a command.
+void at_reading_options(struct at_options *options, struct at_source_options *reading);
 
 // The word "embedded" (no folder of that name being there) is NULL, as at_model_open wants it; others stay.
 const char *at_model_word(const char *word);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // attune train base: a denoiser and its text encoder, all weights.
+#include "tools/models.h"
 #include "tools/train_command.h"
 #include "tools/train_options.h"
 
@@ -19,7 +20,9 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .example = "  attune train vae -o runs/vae --steps 1500\n"
                    "  attune train base -m runs/vae -o runs/base --steps 12000\n",
     };
+    struct at_source_options reading = {0};
     struct at_train_base_params p = {
+        .reading = &reading,
         .views = 48,
         .caption_dropout = 0.1,
         .data = {.size = 32},
@@ -33,7 +36,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         },
     };
     const struct at_option rows[] = {
-        {"model", 'm', AT_OPTION_TEXT, &p.model, "DIR", "folder with configs, tokenizer and a trained autoencoder",
+        {"model", 'm', AT_OPTION_TEXT, &p.model, "MODEL", "folder with configs, tokenizer and a trained autoencoder",
          .required = true},
         {"batch", 'b', AT_OPTION_INT, &p.train.batch, "N", "pictures a batch", .min = 1, .max = 4096},
         {"pretrained", 0, AT_OPTION_FLAG, &p.pretrained, NULL, "begin with MODEL's weights instead of random ones"},
@@ -46,6 +49,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
     struct at_options *o = at_options_create(&usage, &cli->log);
     if (o) {
         at_options_add(o, rows);
+        at_reading_options(o, &reading);
         at_picture_options(o, &p.data);
         at_train_options(o, &job);
     }

@@ -12,6 +12,7 @@
 
 struct dpo {
     struct at_train_dpo_params params;
+    struct at_source_options reading;
     struct at_texts targets;
     char *shipped; // pairs beside the embedded model
 };
@@ -23,7 +24,8 @@ static void add_options(struct at_options *o, struct dpo *d)
         {"data", 'd', AT_OPTION_TEXT, &p->pairs, "PAIRS",
          "preference pairs: a JSONL file, or a folder with pairs.jsonl or with w/ and l/",
          .zero = "those of the embedded model"},
-        {"model", 'm', AT_OPTION_TEXT, &p->model, "DIR", "model folder in the layout of diffusers",
+        {"model", 'm', AT_OPTION_TEXT, &p->model, "MODEL",
+         "model folder in the layout of diffusers, or a checkpoint in one .safetensors file",
          .zero = "the embedded model"},
         {"beta", 0, AT_OPTION_REAL, &p->objective.beta, "X",
          "pull to the reference, with the factor 1/2 inside (half of it in tools that leave the 1/2 out)", .min = 1e-6,
@@ -51,6 +53,7 @@ static void add_options(struct at_options *o, struct dpo *d)
         {0},
     };
     at_options_add(o, rows);
+    at_reading_options(o, &d->reading);
 }
 
 // The pairs that come with the embedded model; NULL (logged) if they are not there.
@@ -68,6 +71,7 @@ static bool complete(void *priv, struct at_log *log)
     struct dpo *d = priv;
     struct at_train_dpo_params *p = &d->params;
     p->model = at_model_word(p->model);
+    p->reading = &d->reading;
     if (p->full && (p->lora.rank || p->lora.alpha != 0 || d->targets.count))
         return at_fail(log, AT_ERROR_USAGE, "--full trains all weights and makes no adapter, to which --rank, --alpha "
                        "and --target belong; leave one or the other out");

@@ -107,8 +107,8 @@ static void buffer_destroy(struct at_device *dev, struct at_buffer *b)
 static bool write_buffer(struct at_device *dev, struct at_buffer *b, size_t offset, const void *data, int64_t n,
                          enum at_dtype dtype)
 {
-    if (dtype == AT_I32 || dev->real_size == 4) {
-        memcpy(b->data + offset, data, (size_t)n * 4);
+    if (dtype != AT_F32 || dev->real_size == 4) {
+        memcpy(b->data + offset, data, (size_t)n * at_dtype_size(dtype, 4));
         return true;
     }
     double *to = (double *)(void *)(b->data + offset);
@@ -120,8 +120,8 @@ static bool write_buffer(struct at_device *dev, struct at_buffer *b, size_t offs
 static bool read_buffer(struct at_device *dev, struct at_buffer *b, size_t offset, void *data, int64_t n,
                         enum at_dtype dtype)
 {
-    if (dtype == AT_I32 || dev->real_size == 4) {
-        memcpy(data, b->data + offset, (size_t)n * 4);
+    if (dtype != AT_F32 || dev->real_size == 4) {
+        memcpy(data, b->data + offset, (size_t)n * at_dtype_size(dtype, 4));
         return true;
     }
     const double *from = (const double *)(const void *)(b->data + offset);

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/cpu/kernel.h"
+#include "core/cpu/half.h"
+
+#if defined(__F16C__) || defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 #define BYTES 64
@@ -31,6 +35,26 @@ struct strip {
     int64_t column, width; // of c; width <= vectors LANES
     bool add;
 };
+
+// Elements i .. i + LANES - 1 of b.
+INLINE vec load(const void *b, enum at_dtype type, int64_t i)
+{
+    if (!at_dtype_half(type))
+        return *(const loose *)(const void *)((const real *)b + i);
+    const uint16_t *h = (const uint16_t *)b + i;
+#if !AT_DOUBLE && defined(__AVX512F__)
+    __m256i bits = _mm256_loadu_si256((const __m256i *)(const void *)h);
+    return type == AT_F16 ? (vec)_mm512_cvtph_ps(bits) : (vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16);
+#elif !AT_DOUBLE && defined(__F16C__)
+    __m128i bits = _mm_loadu_si128((const __m128i *)(const void *)h);
+    return type == AT_F16 ? (vec)_mm256_cvtph_ps(bits) : (vec)_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16);
+#else
+    vec x;
+    for (int j = 0; j < LANES; j++)
+        x[j] = at_element_value(h, type, j);
+    return x;
+#endif
+}
 
 INLINE void store(real *c, const vec *sums, int vectors, int64_t width, bool add)
 {
@@ -126,12 +150,12 @@ static int panel_vectors(int64_t rest)
 #endif
 
 // to[j ldt + i] = scale from[i ldf + j] for i, j < LANES: log2(LANES) perfect shuffles.
-static void transpose_square(const real *from, int64_t ldf, real *to, int64_t ldt, real scale)
+INLINE void transpose_square(const void *from, enum at_dtype type, int64_t ldf, real *to, int64_t ldt, real scale)
 {
     vec a[LANES], b[LANES];
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++)
-        a[i] = scale * *(const loose *)(const void *)(from + i * ldf);
+        a[i] = scale * load(from, type, i * ldf);
 #pragma GCC unroll 4
     for (int round = LANES; round > 1; round /= 2) {
 #pragma GCC unroll 8
@@ -148,46 +172,69 @@ static void transpose_square(const real *from, int64_t ldf, real *to, int64_t ld
         *(loose *)(void *)(to + i * ldt) = a[i];
 }
 
-// to (cols, rows; row stride ldt) = scale times the transpose of from (rows, cols).
-static void transpose(const real *from, int64_t ldf, int64_t rows, int64_t cols, real *to, int64_t ldt, real scale)
+INLINE void transpose_typed(const void *from, enum at_dtype type, int64_t ldf, int64_t rows, int64_t cols, real *to,
+                            int64_t ldt, real scale)
 {
     int64_t whole_rows = rows / LANES * LANES, whole_cols = cols / LANES * LANES;
     for (int64_t i = 0; i < whole_rows; i += LANES)
         for (int64_t j = 0; j < whole_cols; j += LANES)
-            transpose_square(from + i * ldf + j, ldf, to + j * ldt + i, ldt, scale);
+            transpose_square(at_element(from, type, i * ldf + j), type, ldf, to + j * ldt + i, ldt, scale);
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = i < whole_rows ? whole_cols : 0; j < cols; j++)
-            to[j * ldt + i] = scale * from[i * ldf + j];
+            to[j * ldt + i] = scale * at_element_value(from, type, i * ldf + j);
 }
 
-// Panels of rows[q][0 .. n), each (depth, vectors LANES), one behind the other; at[q] is row `first` of a panel.
-static void pack_rows(const real *const *rows, int64_t column, int64_t depth, int64_t n, int64_t kc, real scale,
-                      real *packed)
+// to (cols, rows; row stride ldt) = scale times the transpose of from (rows, cols).
+static void transpose(const void *from, enum at_dtype type, int64_t ldf, int64_t rows, int64_t cols, real *to,
+                      int64_t ldt, real scale)
+{
+    if (type == AT_F16)
+        transpose_typed(from, AT_F16, ldf, rows, cols, to, ldt, scale);
+    else if (type == AT_BF16)
+        transpose_typed(from, AT_BF16, ldf, rows, cols, to, ldt, scale);
+    else
+        transpose_typed(from, AT_F32, ldf, rows, cols, to, ldt, scale);
+}
+
+INLINE void pack_rows_typed(const void *const *rows, enum at_dtype type, int64_t column, int64_t depth, int64_t n,
+                            int64_t kc, real scale, real *packed)
 {
     for (int64_t j = 0; j < n; j += PANEL, packed += kc * PANEL) {
         int64_t padded = panel_vectors(n - j) * LANES, width = least(n - j, PANEL);
         for (int64_t q = 0; q < depth; q++) {
-            const real *from = rows[q] + column + j;
+            const void *from = at_element(rows[q], type, column + j);
             real *to = packed + q * padded;
             int64_t i = 0;
             for (; i + LANES <= width; i += LANES)
-                *(loose *)(void *)(to + i) = scale * *(const loose *)(const void *)(from + i);
+                *(loose *)(void *)(to + i) = scale * load(from, type, i);
             for (; i < width; i++)
-                to[i] = scale * from[i];
+                to[i] = scale * at_element_value(from, type, i);
             for (; i < padded; i++)
                 to[i] = 0;
         }
     }
 }
 
+// Panels of rows[q][0 .. n), each (depth, vectors LANES), one behind the other; at[q] is row `first` of a panel.
+static void pack_rows(const void *const *rows, enum at_dtype type, int64_t column, int64_t depth, int64_t n, int64_t kc,
+                      real scale, real *packed)
+{
+    if (type == AT_F16)
+        pack_rows_typed(rows, AT_F16, column, depth, n, kc, scale, packed);
+    else if (type == AT_BF16)
+        pack_rows_typed(rows, AT_BF16, column, depth, n, kc, scale, packed);
+    else
+        pack_rows_typed(rows, AT_F32, column, depth, n, kc, scale, packed);
+}
+
 // The same of columns: element (q, j) is at b[j ldb + q].
-static void pack_columns(const real *b, int64_t ldb, int64_t depth, int64_t n, int64_t kc, int64_t row, real scale,
-                         real *packed)
+static void pack_columns(const void *b, enum at_dtype type, int64_t ldb, int64_t depth, int64_t n, int64_t kc,
+                         int64_t row, real scale, real *packed)
 {
     for (int64_t j = 0; j < n; j += PANEL, packed += kc * PANEL) {
         int64_t padded = panel_vectors(n - j) * LANES, width = least(n - j, PANEL);
         real *to = packed + row * padded;
-        transpose(b + j * ldb, ldb, width, depth, to, padded, scale);
+        transpose(at_element(b, type, j * ldb), type, ldb, width, depth, to, padded, scale);
         for (int64_t q = 0; width < padded && q < depth; q++)
             memset(to + q * padded + width, 0, (size_t)(padded - width) * sizeof(real));
     }
@@ -214,18 +261,18 @@ static void multiply(struct strip s, int64_t m, int64_t n, const real *const *a,
 // Packs the part of g's b that s describes, at tap `tap` and columns [column, column + n).
 static void pack_taps(const struct gemm_taps *g, const struct strip *s, int64_t tap, int64_t n, real *packed)
 {
-    const real *rows[DEPTH];
+    const void *rows[DEPTH];
     int64_t kc = s->taps * s->depth;
     for (int64_t t = 0; t < s->taps; t++) {
-        const real *b = g->b[tap + t] + s->from * g->b_row + s->column * g->b_col;
+        const void *b = at_element(g->b[tap + t], g->type, s->from * g->b_row + s->column * g->b_col);
         if (g->b_col == 1)
             for (int64_t q = 0; q < s->depth; q++)
-                rows[t * s->depth + q] = b + q * g->b_row;
+                rows[t * s->depth + q] = at_element(b, g->type, q * g->b_row);
         else
-            pack_columns(b, g->b_col, s->depth, n, kc, t * s->depth, g->alpha, packed);
+            pack_columns(b, g->type, g->b_col, s->depth, n, kc, t * s->depth, g->alpha, packed);
     }
     if (g->b_col == 1)
-        pack_rows(rows, 0, kc, n, kc, g->alpha, packed);
+        pack_rows(rows, g->type, 0, kc, n, kc, g->alpha, packed);
 }
 
 void gemm_by_taps(const struct gemm_taps *g)
@@ -257,13 +304,13 @@ static void outer_block(const struct gemm_outer *g, struct strip s, int64_t p, i
                         real *const *c)
 {
     real packed[DEPTH * COLS] __attribute__((aligned(64)));
-    const real *rows[DEPTH];
+    const void *rows[DEPTH];
     for (int64_t j = g->from; j < g->to;) {
         int64_t tap = j / g->n, column = j % g->n;
         int64_t n = least(least(g->n - column, COLS), g->to - j);
         for (int64_t q = 0; q < s.depth; q++)
-            rows[q] = g->b ? g->b[tap * g->k + p + q] : g->dense + (p + q) * g->ldb;
-        pack_rows(rows, column, s.depth, n, s.depth, 1, packed);
+            rows[q] = g->b ? g->b[tap * g->k + p + q] : at_element(g->dense, g->type, (p + q) * g->ldb);
+        pack_rows(rows, g->type, column, s.depth, n, s.depth, 1, packed);
         s.panel = packed;
         s.column = j;
         multiply(s, m, n, a, c);
@@ -281,7 +328,7 @@ void gemm_by_outer(const struct gemm_outer *g)
         struct strip s = {.taps = 1, .depth = least(piece, g->k - p), .add = g->add || p};
         for (int64_t i = 0; i < g->m; i += BLOCK) {
             int64_t m = least(g->m - i, BLOCK);
-            transpose(g->a + p * g->lda + i, g->lda, s.depth, m, turned, DEPTH, g->alpha);
+            transpose(g->a + p * g->lda + i, AT_F32, g->lda, s.depth, m, turned, DEPTH, g->alpha);
             for (int64_t r = 0; r < m; r++) {
                 a[r] = turned + r * DEPTH;
                 c[r] = g->c + (i + r) * g->ldc;
@@ -291,17 +338,18 @@ void gemm_by_outer(const struct gemm_outer *g)
     }
 }
 
-// As real_gemm with both transposed: the rows of a block of op(a) are gathered first.
-static void both_transposed(int64_t m, int64_t n, int64_t k, real alpha, const real *a, int64_t lda, const real *b,
-                            int64_t ldb, bool add, real *c, int64_t ldc)
+// As mixed_gemm with both transposed: the rows of a block of op(a) are gathered first.
+static void both_transposed(int64_t m, int64_t n, int64_t k, real alpha, const real *a, int64_t lda, const void *b,
+                            enum at_dtype type, int64_t ldb, bool add, real *c, int64_t ldc)
 {
     real turned[BLOCK * DEPTH] __attribute__((aligned(64)));
     for (int64_t p = 0; p < k; p += DEPTH) {
         int64_t depth = least(k - p, DEPTH);
         for (int64_t i = 0; i < m; i += BLOCK) {
             int64_t rows = least(m - i, BLOCK);
-            transpose(a + p * lda + i, lda, depth, rows, turned, DEPTH, 1);
-            real_gemm(false, true, rows, n, depth, alpha, turned, DEPTH, b + p, ldb, add || p, c + i * ldc, ldc);
+            transpose(a + p * lda + i, AT_F32, lda, depth, rows, turned, DEPTH, 1);
+            mixed_gemm(false, true, rows, n, depth, alpha, turned, DEPTH, at_element(b, type, p), type, ldb, add || p,
+                       c + i * ldc, ldc);
         }
     }
 }
@@ -309,12 +357,18 @@ static void both_transposed(int64_t m, int64_t n, int64_t k, real alpha, const r
 void real_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a, int64_t lda,
                const real *b, int64_t ldb, bool add, real *c, int64_t ldc)
 {
+    mixed_gemm(ta, tb, m, n, k, alpha, a, lda, b, AT_F32, ldb, add, c, ldc);
+}
+
+void mixed_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a, int64_t lda,
+                const void *b, enum at_dtype type, int64_t ldb, bool add, real *c, int64_t ldc)
+{
     if (ta && tb) {
-        both_transposed(m, n, k, alpha, a, lda, b, ldb, add, c, ldc);
+        both_transposed(m, n, k, alpha, a, lda, b, type, ldb, add, c, ldc);
         return;
     }
     if (ta) {
-        gemm_by_outer(&(struct gemm_outer){m, n, k, a, lda, NULL, b, ldb, 0, n, c, ldc, alpha, add});
+        gemm_by_outer(&(struct gemm_outer){m, n, k, a, lda, NULL, b, ldb, 0, n, c, ldc, alpha, add, type});
         return;
     }
     const real *from[CHUNK];
@@ -325,6 +379,6 @@ void real_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real alpha, co
             from[r] = a + (i + r) * lda;
             to[r] = c + (i + r) * ldc;
         }
-        gemm_by_taps(&(struct gemm_taps){rows, n, 1, k, from, &b, tb ? 1 : ldb, tb ? ldb : 1, to, alpha, add});
+        gemm_by_taps(&(struct gemm_taps){rows, n, 1, k, from, &b, tb ? 1 : ldb, tb ? ldb : 1, to, alpha, add, type});
     }
 }

@@ -2,9 +2,12 @@
 #include "core/graph/device.h"
 
 #include "core/base/alloc.h"
+#include "core/base/half.h"
 #include "core/graph/fuse.h"
 
 #include <string.h>
+
+#define PIECE 8192 // halves that are converted at a time
 
 void at_device_close(struct at_device **dev)
 {
@@ -38,13 +41,24 @@ static void release(struct at_device *dev, struct at_buffer *b, size_t bytes, en
 
 struct at_store *at_store_create(struct at_device *dev, int64_t count, enum at_use use, struct at_log *log)
 {
+    return at_store_create_typed(dev, count, AT_F32, use, log);
+}
+
+size_t at_store_bytes(const struct at_store *s)
+{
+    return (size_t)s->count * at_dtype_size(s->dtype, s->dev ? s->dev->real_size : 4);
+}
+
+struct at_store *at_store_create_typed(struct at_device *dev, int64_t count, enum at_dtype dtype, enum at_use use,
+                                       struct at_log *log)
+{
     struct at_store *s = at_calloc(1, sizeof(*s));
     if (!s) {
         at_fail_memory(log, sizeof(*s));
         return NULL;
     }
-    *s = (struct at_store){.dev = dev, .count = count, .use = use};
-    if (dev && !(s->buffer = allocate(dev, (size_t)count * dev->real_size, use)))
+    *s = (struct at_store){.dev = dev, .count = count, .dtype = dtype, .use = use};
+    if (dev && !(s->buffer = allocate(dev, at_store_bytes(s), use)))
         at_store_destroy(&s);
     return s;
 }
@@ -54,19 +68,46 @@ void at_store_destroy(struct at_store **store)
     if (!*store)
         return;
     if ((*store)->buffer)
-        release((*store)->dev, (*store)->buffer, (size_t)(*store)->count * (*store)->dev->real_size, (*store)->use);
+        release((*store)->dev, (*store)->buffer, at_store_bytes(*store), (*store)->use);
     at_free(*store);
     *store = NULL;
 }
 
+bool at_store_write_bits(struct at_store *s, int64_t offset, const uint16_t *data, int64_t n)
+{
+    return s->dev->api->write(s->dev, s->buffer, (size_t)offset * sizeof(*data), data, n, s->dtype);
+}
+
 bool at_store_write(struct at_store *s, int64_t offset, const float *data, int64_t n)
 {
-    return s->dev->api->write(s->dev, s->buffer, (size_t)offset * s->dev->real_size, data, n, AT_F32);
+    if (!at_dtype_half(s->dtype))
+        return s->dev->api->write(s->dev, s->buffer, (size_t)offset * s->dev->real_size, data, n, AT_F32);
+    uint16_t bits[PIECE];
+    bool ok = true;
+    for (int64_t done = 0; ok && done < n; done += PIECE) {
+        int64_t count = n - done < PIECE ? n - done : PIECE;
+        for (int64_t i = 0; i < count; i++)
+            bits[i] = s->dtype == AT_F16 ? at_f16_from_f32(data[done + i]) : at_bf16_from_f32(data[done + i]);
+        ok = at_store_write_bits(s, offset + done, bits, count);
+    }
+    return ok;
 }
 
 bool at_store_read(const struct at_store *s, int64_t offset, float *data, int64_t n)
 {
-    return s->dev->api->read(s->dev, s->buffer, (size_t)offset * s->dev->real_size, data, n, AT_F32);
+    if (!at_dtype_half(s->dtype))
+        return s->dev->api->read(s->dev, s->buffer, (size_t)offset * s->dev->real_size, data, n, AT_F32);
+    // The bits come to the end of `data`, ahead of the values that are made from them.
+    uint16_t *bits = (uint16_t *)(void *)data + n;
+    if (!s->dev->api->read(s->dev, s->buffer, (size_t)offset * sizeof(*bits), bits, n, s->dtype))
+        return false;
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, bits + i, sizeof(h));
+        float x = s->dtype == AT_F16 ? at_f32_from_f16(h) : at_f32_from_bf16(h);
+        memcpy(data + i, &x, sizeof(x));
+    }
+    return true;
 }
 
 struct at_exec *at_exec_create(struct at_device *dev, struct at_graph *g)

@@ -7,7 +7,7 @@
 //     at_exec_run(exec, 0);
 //     at_exec_read(exec, y, out);
 //
-// Host data are float or int32_t, whatever the device computes in. One thread uses a device at a time,
+// Host data are float, int32_t or the bits of halves, whatever the device computes in. One thread uses a device at a time,
 // but for at_exec_write, _run and _read on different plans from at most `workers` threads.
 #ifndef CORE_GRAPH_DEVICE_H
 #define CORE_GRAPH_DEVICE_H
@@ -45,7 +45,7 @@ struct at_device_api {
     void (*close)(struct at_device *dev);
     struct at_buffer *(*buffer_create)(struct at_device *dev, size_t bytes); // zeroed; NULL: out of memory, logged
     void (*buffer_destroy)(struct at_device *dev, struct at_buffer *buffer);
-    // Copies n elements; `dtype` is what the host side holds.
+    // Copies n elements; `dtype` is what the host side holds: halves as they are, on both sides.
     bool (*write)(struct at_device *dev, struct at_buffer *b, size_t offset, const void *data, int64_t n, enum at_dtype dtype);
     bool (*read)(struct at_device *dev, struct at_buffer *b, size_t offset, void *data, int64_t n, enum at_dtype dtype);
     size_t (*scratch)(const void *dev, const struct at_node *node);
@@ -57,18 +57,25 @@ struct at_device_api {
 
 void at_device_close(struct at_device **dev);
 
-// A flat vector of reals that outlives plans: weights, gradients, optimiser state.
+// A flat vector that outlives plans: weights, gradients, optimiser state. Weights may be halves.
 struct at_store {
     struct at_device *dev;
     struct at_buffer *buffer;
     int64_t count;
+    enum at_dtype dtype; // not AT_I32
     enum at_use use;
 };
-// Zeroed. With dev NULL the store only stands for its size, so that a plan can be made without memory.
+// Zeroed, of AT_F32. With dev NULL the store only stands for its size, so that a plan can be made without memory.
 struct at_store *at_store_create(struct at_device *dev, int64_t count, enum at_use use, struct at_log *log);
+struct at_store *at_store_create_typed(struct at_device *dev, int64_t count, enum at_dtype dtype, enum at_use use,
+                                       struct at_log *log);
 void at_store_destroy(struct at_store **store);
+// Halves are rounded to nearest, ties to even, and widened.
 AT_NODISCARD bool at_store_write(struct at_store *store, int64_t offset, const float *data, int64_t n);
 AT_NODISCARD bool at_store_read(const struct at_store *store, int64_t offset, float *data, int64_t n);
+// The bits of a store of halves.
+AT_NODISCARD bool at_store_write_bits(struct at_store *store, int64_t offset, const uint16_t *data, int64_t n);
+size_t at_store_bytes(const struct at_store *store); // on its device; without one 4 a real
 
 struct at_exec {
     struct at_device *dev;

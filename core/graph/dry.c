@@ -55,8 +55,8 @@ static bool write_buffer(struct at_device *dev, struct at_buffer *b, size_t offs
 static bool read_buffer(struct at_device *dev, struct at_buffer *b, size_t offset, void *data, int64_t n,
                         enum at_dtype dtype)
 {
-    (void)dev, (void)b, (void)offset, (void)dtype;
-    memset(data, 0, (size_t)n * 4);
+    (void)dev, (void)b, (void)offset;
+    memset(data, 0, (size_t)n * at_dtype_size(dtype, sizeof(float)));
     return true;
 }
 

@@ -3,6 +3,7 @@
 
 #include "core/base/alloc.h"
 #include "core/base/arena.h"
+#include "core/graph/device.h"
 #include "core/ops/op.h"
 
 #include <stdarg.h>
@@ -125,7 +126,12 @@ struct at_node *at_graph_input(struct at_graph *g, const char *name, struct at_s
 struct at_node *at_graph_leaf(struct at_graph *g, const char *name, struct at_shape shape, struct at_store *store,
                               struct at_store *grad, int64_t offset)
 {
-    struct at_node *n = leaf(g, name, shape, AT_F32);
+    enum at_dtype dtype = store ? store->dtype : AT_F32;
+    if (grad && at_dtype_half(dtype))
+        return at_graph_fail(g, "%s: a weight of %s cannot be trained, only one of f32", name, at_dtype_name(dtype));
+    if (at_dtype_half(dtype) && offset % 2)
+        return at_graph_fail(g, "%s: halves must begin at an even element", name);
+    struct at_node *n = leaf(g, name, shape, dtype);
     if (n) {
         n->store = store;
         n->grad = grad;
@@ -153,6 +159,11 @@ struct at_node *at_graph_append(struct at_graph *g, const struct at_op *op, stru
     for (int i = 0; i < op->required; i++)
         if (!n->in[i])
             return at_graph_fail(g, "%s: input %d is missing", op->name, i);
+    for (int i = 0; i < count; i++)
+        if (n->in[i] && at_dtype_half(n->in[i]->dtype) && !(op->half >> i & 1))
+            return at_graph_fail(g, "%s: input %d%s%s is of %s, but must be of f32", op->name, i,
+                                 n->in[i]->name ? ", " : "", n->in[i]->name ? n->in[i]->name : "",
+                                 at_dtype_name(n->in[i]->dtype));
     char why[256] = "";
     if (op->infer(n, why, sizeof(why)))
         return n;

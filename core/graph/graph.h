@@ -40,8 +40,9 @@ struct at_node {
     bool output;                 // the host may read it after its phase
     int update;                  // the input whose memory this node overwrites and becomes, or -1
     int segment;                 // the block it belongs to, for recomputation; -1: none
-    // A leaf that lives outside the plan: element `offset` of a store. `grad` is the store of the same layout that
-    // collects its gradient; NULL: frozen.
+    // A leaf that lives outside the plan: element `offset` of a store, of the store's type. `grad` is the store of the
+    // same layout that collects its gradient; NULL: frozen. Halves are
+    // frozen, and begin at an even element.
     struct at_store *store, *grad;
     int64_t offset;
 };
@@ -61,7 +62,7 @@ struct at_node *at_graph_input(struct at_graph *g, const char *name, struct at_s
 // A tensor at element `offset` of `store`; see struct at_node for `grad`.
 struct at_node *at_graph_leaf(struct at_graph *g, const char *name, struct at_shape shape, struct at_store *store,
                               struct at_store *grad, int64_t offset);
-// A node of `op`; inputs in[0 .. n-1]. `shape` is used by ops whose shape does not follow from their inputs; else NULL.
+// A node of `op`; inputs in[0 .. n-1], halves only where the op takes them. `shape` is used by ops whose shape does not follow from their inputs; else NULL.
 struct at_node *at_graph_append(struct at_graph *g, const struct at_op *op, struct at_node *const *in, int n,
                                 const struct at_attr *attr, const struct at_shape *shape);
 // Nodes appended from now on belong to this layer ("" or NULL: none). The text is copied.

@@ -29,7 +29,7 @@ struct planner {
 
 static size_t element_size(const struct planner *p, const struct at_node *n)
 {
-    return n->dtype == AT_I32 ? 4 : p->params.real_size;
+    return at_dtype_size(n->dtype, p->params.real_size);
 }
 
 static size_t node_bytes(const struct planner *p, const struct at_node *n)
@@ -271,7 +271,8 @@ static void set_places(struct planner *p)
     for (int id = 0; id < at_graph_count(p->g); id++) {
         const struct at_node *node = at_graph_node(p->g, id);
         if (node->store)
-            plan->place[id] = (struct at_place){.store = node->store, .offset = (size_t)node->offset * plan->real_size};
+            plan->place[id] = (struct at_place){.store = node->store,
+                                                .offset = (size_t)node->offset * element_size(p, node)};
         if (p->root[id] == id)
             continue;
         plan->place[id] = plan->place[p->root[id]];

@@ -4,6 +4,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+const char *at_dtype_name(enum at_dtype t)
+{
+    static const char *const names[] = {[AT_F32] = "f32", [AT_I32] = "i32", [AT_F16] = "f16", [AT_BF16] = "bf16"};
+    return names[t];
+}
+
 int64_t at_shape_count(struct at_shape s)
 {
     int64_t n = 1;

@@ -4,6 +4,7 @@
 #define CORE_GRAPH_TENSOR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define AT_RANK 4
@@ -11,7 +12,20 @@
 enum at_dtype {
     AT_F32, // float on a device, double in the oracle
     AT_I32,
+    AT_F16,  // IEEE binary16 and
+    AT_BF16, // bfloat16: of leaves that an operator takes as they are (struct at_op, `half`); arithmetic is AT_F32's
 };
+
+static inline bool at_dtype_half(enum at_dtype t)
+{
+    return t == AT_F16 || t == AT_BF16;
+}
+// Bytes of an element where reals have real_size.
+static inline size_t at_dtype_size(enum at_dtype t, size_t real_size)
+{
+    return at_dtype_half(t) ? 2 : t == AT_I32 ? 4 : real_size;
+}
+const char *at_dtype_name(enum at_dtype t); // "f16"
 
 struct at_shape {
     int rank; // 1 .. AT_RANK

@@ -297,18 +297,31 @@ struct at_safetensors *at_safetensors_parse(struct at_log *log, const char *name
     return st;
 }
 
-void at_safetensors_destroy(struct at_safetensors **st)
+static void free_all(struct at_safetensors *st)
 {
-    if (!*st)
-        return;
-    for (size_t i = 0; i < (*st)->map_count; i++)
-        at_file_unmap(&(*st)->maps[i]);
-    at_free((*st)->maps);
-    at_free((*st)->tensors);
-    at_free((*st)->metadata);
-    at_arena_destroy(&(*st)->arena);
-    at_free(*st);
-    *st = NULL;
+    for (size_t i = 0; i < st->map_count; i++)
+        at_file_unmap(&st->maps[i]);
+    at_free(st->maps);
+    at_free(st->tensors);
+    at_free(st->metadata);
+    at_arena_destroy(&st->arena);
+    at_free(st);
+}
+
+void at_safetensors_destroy(struct at_safetensors **handle)
+{
+    struct at_safetensors *st = *handle;
+    *handle = NULL;
+    while (st) { // and what it was the last view of
+        st->destroyed = true;
+        if (st->views)
+            return;
+        struct at_safetensors *of = st->of;
+        free_all(st);
+        if (!of || --of->views || !of->destroyed)
+            return;
+        st = of;
+    }
 }
 
 size_t at_safetensors_count(const struct at_safetensors *st)

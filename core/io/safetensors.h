@@ -50,8 +50,10 @@ struct at_st_tensor {
     uint64_t elements;     // their product
     const uint8_t *data;   // little-endian, not aligned; not NULL even if empty
     uint64_t bytes;
-    const char *file; // for messages
+    const char *file;   // for messages
+    const char *origin; // its name in the file, where a view gives it another; else NULL
 };
+const char *at_st_origin(const struct at_st_tensor *tensor); // its name in the file
 
 struct at_safetensors;
 
@@ -64,8 +66,27 @@ struct at_safetensors *at_safetensors_open_index(struct at_log *log, const char 
 // The weights `base` in a model folder: base.safetensors or its index; else the same with the variant fp16. A
 // `variant` ("fp16", "bf16", "ema") asks for that one only; NULL: as said.
 struct at_safetensors *at_weights_open(struct at_log *log, const char *dir, const char *base, const char *variant);
-// Frees and unmaps; sets *st to NULL; a pointer to NULL is fine.
+// Whether the weights `base` are there in this variant ("": the plain ones).
+bool at_weights_exist(const char *dir, const char *base, const char *variant);
+// Fails with what is in the folder in their place: other variants, shards without an index, pickles.
+bool at_weights_missing(struct at_log *log, const char *dir, const char *base, const char *variant);
+// Frees and unmaps, once no view is left; sets *st to NULL; a pointer to NULL is fine.
 void at_safetensors_destroy(struct at_safetensors **st);
+
+// A tensor as a view shows it.
+struct at_st_pick {
+    const struct at_st_tensor *from;
+    const char *name;     // copied; NULL: as in the file
+    uint64_t first, rows; // of the slowest dimension; rows 0: all
+    int rank;             // sizes of 1 at the end of the shape are left out or added; 0: as it is
+    bool transpose;       // of a matrix: the one case that copies
+};
+// Chosen tensors of a file, without copying; begins empty. The file may be destroyed before its views. Destroyed as a
+// file; metadata stay with the file. One thread at a time for a file and its views.
+struct at_safetensors *at_safetensors_view(struct at_safetensors *of);
+AT_NODISCARD bool at_safetensors_view_add(struct at_safetensors *view, const struct at_st_pick *pick);
+// Before the first use: two tensors of one name fail.
+AT_NODISCARD bool at_safetensors_view_end(struct at_safetensors *view);
 
 size_t at_safetensors_count(const struct at_safetensors *st);
 const struct at_st_tensor *at_safetensors_at(const struct at_safetensors *st, size_t index);       // sorted by name

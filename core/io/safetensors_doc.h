@@ -16,6 +16,9 @@ struct at_safetensors {
     struct at_map *maps;
     size_t count, capacity, metadata_count, metadata_capacity, map_count, map_capacity;
     bool metadata_read; // the first file's has been taken
+    struct at_safetensors *of; // whose tensors a view shows
+    int views;                 // that show these tensors
+    bool destroyed;            // but for its views
 };
 
 struct at_safetensors *at_st_create(struct at_log *log);

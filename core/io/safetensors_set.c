@@ -4,6 +4,7 @@
 #include "core/io/json.h"
 #include "core/io/safetensors_doc.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,44 +103,99 @@ struct at_safetensors *at_safetensors_open_index(struct at_log *log, const char 
     return st;
 }
 
-// Tries dir/base.VARIANT.safetensors and dir/base.safetensors.index.VARIANT.json ("" = no variant). *found tells
-// whether a file was there at all.
-static struct at_safetensors *open_variant(struct at_log *log, const char *dir, const char *base, const char *variant,
-                                           bool *found)
+// dir/base.VARIANT.safetensors and dir/base.safetensors.index.VARIANT.json ("" = no variant), which of them there is:
+// 1, 2, or 0 for neither. The caller frees *path.
+static int find_variant(const char *dir, const char *base, const char *variant, char **path)
 {
     const char *dot = variant[0] ? "." : "";
-    struct at_safetensors *st = NULL;
     char *plain = at_strf("%s/%s%s%s.safetensors", dir, base, dot, variant);
     char *index = at_strf("%s/%s.safetensors.index%s%s.json", dir, base, dot, variant);
-    *found = true;
-    if (!plain || !index)
-        at_fail_memory(log, strlen(dir) + strlen(base));
-    else if (at_file_exists(plain))
-        st = at_safetensors_open(log, plain);
-    else if (at_file_exists(index))
-        st = at_safetensors_open_index(log, index);
+    int found = plain && at_file_exists(plain) ? 1 : index && at_file_exists(index) ? 2 : 0;
+    *path = found == 2 ? index : plain;
+    at_free(found == 2 ? plain : index);
+    return found;
+}
+
+bool at_weights_exist(const char *dir, const char *base, const char *variant)
+{
+    char *path;
+    int found = find_variant(dir, base, variant, &path);
+    at_free(path);
+    return found;
+}
+
+static bool ends(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+    return n > m && strcmp(name + n - m, end) == 0;
+}
+
+// What a folder without the weights holds in their place.
+struct instead {
+    char variants[200]; // "bf16, ema"
+    const char *pickle, *shard;
+};
+
+static void look(struct instead *in, const char *name, const char *base)
+{
+    static const char *const pickles[] = {".bin", ".ckpt", ".pt", ".pth"};
+    size_t m = strlen(base), n = strlen(name), used = strlen(in->variants);
+    for (size_t i = 0; i < sizeof(pickles) / sizeof(*pickles); i++)
+        if (ends(name, pickles[i]))
+            in->pickle = name;
+    if (strncmp(name, base, m) != 0 || !ends(name, ".safetensors"))
+        return;
+    if (name[m] == '-')
+        in->shard = name;
+    else if (name[m] == '.' && n > m + 1 + 12 && !strstr(name + m, "-of-"))
+        snprintf(in->variants + used, sizeof(in->variants) - used, "%s%.*s", used ? ", " : "", (int)(n - m - 13),
+                 name + m + 1);
+}
+
+bool at_weights_missing(struct at_log *log, const char *dir, const char *base, const char *variant)
+{
+    struct instead in = {0};
+    char **names = NULL;
+    size_t count = 0;
+    if (!at_dir_exists(dir))
+        return at_fail(log, AT_ERROR_INPUT, "%s: there is no such folder; is the model complete?", dir);
+    if (!at_dir_list(log, dir, &names, &count))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        look(&in, names[i], base);
+    const char *dot = variant[0] ? "." : "";
+    if (in.variants[0])
+        at_fail(log, AT_ERROR_INPUT, "%s: no %s%s%s.safetensors (nor its .index.json), but there are variants: %s; choose "
+                "with --variant", dir, base, dot, variant, in.variants);
+    else if (in.shard && !variant[0])
+        at_fail(log, AT_ERROR_INPUT, "%s/%s: there are shards, but not their %s.safetensors.index.json; download it too",
+                dir, in.shard, base);
+    else if (in.pickle)
+        at_fail(log, AT_ERROR_INPUT, "%s/%s: the only weights here are a pickle, which is not read: loading one can run "
+                "any code in it; convert it to safetensors, or download the safetensors files", dir, in.pickle);
     else
-        *found = false;
-    at_free(plain);
-    at_free(index);
-    return st;
+        at_fail(log, AT_ERROR_INPUT, "%s: no %s%s%s.safetensors (nor its .index.json); is the model folder complete?",
+                dir, base, dot, variant);
+    at_names_free(&names, count);
+    return false;
 }
 
 struct at_safetensors *at_weights_open(struct at_log *log, const char *dir, const char *base, const char *variant)
 {
-    bool found;
-    struct at_safetensors *st = open_variant(log, dir, base, variant ? variant : "", &found);
-    if (!found && !variant)
-        st = open_variant(log, dir, base, "fp16", &found);
-    if (found)
-        return st;
-    char *pickle = at_strf("%s/%s.bin", dir, base);
-    if (pickle && at_file_exists(pickle))
-        at_fail(log, AT_ERROR_INPUT, "%s: only safetensors are read; convert it, or download the safetensors variant",
-                pickle);
+    char *path;
+    const char *asked = variant ? variant : "";
+    int found = find_variant(dir, base, asked, &path);
+    if (!found && !variant) {
+        at_free(path);
+        found = find_variant(dir, base, "fp16", &path);
+    }
+    struct at_safetensors *st = NULL;
+    if (!path)
+        at_fail_memory(log, strlen(dir) + strlen(base));
+    else if (found)
+        st = found == 1 ? at_safetensors_open(log, path) : at_safetensors_open_index(log, path);
     else
-        at_fail(log, AT_ERROR_INPUT, "%s: no %s%s%s.safetensors (nor its .index.json); is the model folder complete?",
-                dir, base, variant ? "." : "", variant ? variant : "");
-    at_free(pickle);
-    return NULL;
+        (void)at_weights_missing(log, dir, base, asked);
+    at_free(path);
+    return st;
 }

@@ -58,8 +58,8 @@ AT_NODISCARD bool at_params_allocate(struct at_params *p, struct at_device *dev,
 // Fills in initial values: a function of (seed, position, init).
 AT_NODISCARD bool at_params_init(struct at_params *p, uint64_t seed);
 // Reads every parameter from the file under `prefix` + name. Missing, mis-shaped and unexpected names are listed and are
-// errors; `ignored` (NULL at the end, may be NULL) are names a file may carry without use. Values that are not finite
-// are errors, by name.
+// errors; `ignored` (NULL at the end, may be NULL) are names a file may carry without use, and "*" stands for all, which
+// at_params_check then warns about. Values that are not finite are errors, by name.
 AT_NODISCARD bool at_params_load(struct at_params *p, const struct at_safetensors *file, const char *prefix,
                                  const char *const *ignored);
 // Names and shapes alone, before memory is allocated that a wrong config may ask for.

@@ -65,7 +65,7 @@ struct loading {
     const struct at_safetensors *file;
     const char *prefix, *path;
     float *values, *buffer;
-    struct listing missing, shapes, nans, unexpected;
+    struct listing missing, shapes, nans, unexpected, unused;
 };
 
 // The parameter's tensor; NULL if it is missing or of another shape, which is listed.
@@ -83,7 +83,7 @@ static const struct at_st_tensor *find_one(struct loading *l, const struct at_pa
     if (same_shape(t, want))
         return t;
     shape_text(t, want, detail, sizeof(detail));
-    list(&l->shapes, name, detail);
+    list(&l->shapes, at_st_origin(t), detail);
     return NULL;
 }
 
@@ -95,7 +95,7 @@ static bool load_one(struct loading *l, const struct at_param *param)
     if (!at_safetensors_to_f32(l->file, t, l->buffer))
         return false;
     if (!all_finite(l->buffer, at_shape_count(param->shape)))
-        list(&l->nans, t->name, "");
+        list(&l->nans, at_st_origin(t), "");
     at_param_from_file(param, l->buffer, l->values + param->offset);
     return true;
 }
@@ -109,11 +109,14 @@ static void find_unexpected(struct loading *l, const char *const *ignored)
         if (strncmp(t->name, l->prefix, skip) != 0 || at_params_find(l->p, t->name + skip))
             continue;
         bool known = false;
-        for (const char *const *s = ignored; s && *s; s++)
+        bool all = false;
+        for (const char *const *s = ignored; s && *s; s++) {
             known = known || strcmp(t->name + skip, *s) == 0;
+            all = all || strcmp(*s, "*") == 0;
+        }
         l->path = t->file;
         if (!known)
-            list(&l->unexpected, t->name, "");
+            list(all ? &l->unused : &l->unexpected, at_st_origin(t), "");
     }
 }
 
@@ -133,6 +136,9 @@ bool at_params_check(const struct at_params *p, const struct at_safetensors *fil
     for (int i = 0; i < p->count; i++)
         (void)find_one(&l, &p->list[i]);
     find_unexpected(&l, ignored);
+    if (l.unused.count)
+        at_warn(p->log, "%s: %d tensors are not part of this model and are not used:%s%s", l.path, l.unused.count,
+                l.unused.text, l.unused.count > LISTED ? "\n  ..." : "");
     return report_all(&l);
 }
 

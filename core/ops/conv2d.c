@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // 2-D convolution: y = act(conv(x, w) + bias) + residual, as a product of patches with w.
-// in: x (N,H,W,C), w (O,KH,KW,C), bias (O), residual. attr: i[0] stride, i[1..4] top left bottom right, i[7] activation.
+// in: x (N,H,W,C), w (O,KH,KW,C), which may be of halves, bias (O), residual. attr: i[0] stride, i[1..4] top left bottom right, i[7] activation.
 #include "core/cpu/product.h"
 
 // Patches of so few channels are gathered, as reading them by address costs more than their arithmetic.
@@ -13,6 +13,7 @@ static int64_t thread_scratch(int64_t taps, int64_t c)
 }
 
 #ifdef AT_KERNEL
+#include "core/cpu/half.h"
 
 // to (count, taps, c) from the addresses x (taps, count), which are replaced by those of the patches.
 static inline void gather(const real **x, int64_t count, int64_t taps, int64_t c, real *to)
@@ -32,11 +33,13 @@ AT_HOST(conv2d)
     int64_t pixels = g.n * g.oh * g.ow, taps = g.kh * g.kw;
     real *zeros = (real *)k->scratch + k->thread * thread_scratch(taps, g.c);
     real *patches = zeros + at_conv_scratch(g.c, (AT_CONV_ROWS + 1) * (taps + 1));
-    const real **x = (const real **)(void *)(zeros + at_conv_scratch(g.c, 0)), **w = x + AT_CONV_ROWS * taps;
+    const real **x = (const real **)(void *)(zeros + at_conv_scratch(g.c, 0));
+    const void **w = (const void **)(x + AT_CONV_ROWS * taps);
+    enum at_dtype type = node->in[1]->dtype;
     real *y[AT_CONV_ROWS];
     memset(zeros, 0, (size_t)g.c * sizeof(real));
     for (int64_t t = 0; t < taps; t++)
-        w[t] = (const real *)k->in[1] + t * g.c;
+        w[t] = at_element(k->in[1], type, t * g.c);
     struct at_share s = at_share_grain(k, pixels, 16);
     for (int64_t p = s.begin; p < s.end; p += AT_CONV_ROWS) {
         int64_t count = s.end - p < AT_CONV_ROWS ? s.end - p : AT_CONV_ROWS;
@@ -49,9 +52,9 @@ AT_HOST(conv2d)
         else if (g.c <= FEW)
             gather(x, count, taps, g.c, patches);
         if (g.c <= FEW)
-            gemm_by_taps(&(struct gemm_taps){count, g.o, 1, taps * g.c, x, w, 1, taps * g.c, y, 1, add});
+            gemm_by_taps(&(struct gemm_taps){count, g.o, 1, taps * g.c, x, w, 1, taps * g.c, y, 1, add, type});
         else
-            gemm_by_taps(&(struct gemm_taps){count, g.o, taps, g.c, x, w, 1, taps * g.c, y, 1, add});
+            gemm_by_taps(&(struct gemm_taps){count, g.o, taps, g.c, x, w, 1, taps * g.c, y, 1, add, type});
         at_epilogue_end(k, p, count, 0, g.o, g.o);
     }
 }
@@ -81,7 +84,8 @@ static bool lower(struct at_lower *l)
         .tap_x = c,
     };
     return at_lower_product(l, &(struct at_product_params){
-                                   .kernel = "conv2d_f32",
+                                   .kernel = "conv2d",
+                                   .b_type = l->node->in[1]->dtype,
                                    .push = &push.head,
                                    .push_size = sizeof(push),
                                    .k_segments = (uint32_t)(w.dim[1] * w.dim[2]),
@@ -172,6 +176,17 @@ static const struct at_op_case cases[] = {
     {.in = {{4, {2, 5, 7, 8}}, {4, {6, 3, 3, 8}}, {1, {6}}},
      .attr = {.i = {1, 1, 1, 1, 1, 0, 0, AT_ACT_SILU}},
      .forward_only = true},
+    // w of halves.
+    {.in = {{4, {2, 5, 7, 3}}, {4, {4, 3, 3, 3}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .f16 = 2},
+    {.in = {{4, {3, 8, 8, 20}}, {4, {33, 3, 3, 20}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .bf16 = 2},
+    {.in = {{4, {2, 7, 9, 12}}, {4, {5, 3, 3, 12}}}, .attr = {.i = {2, 1, 1, 1, 1}}, .f16 = 2},
+    {.in = {{4, {1, 9, 9, 4}}, {4, {3, 5, 2, 4}}}, .attr = {.i = {3, 2, 0, 1, 1}}, .bf16 = 2},
+    {.in = {{4, {1, 12, 11, 64}}, {4, {20, 3, 3, 64}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .f16 = 2},
+    {.in = {{4, {1, 12, 11, 36}}, {4, {20, 3, 3, 36}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .bf16 = 2},
+    {.in = {{4, {1, 30, 31, 16}}, {4, {1000, 3, 3, 16}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .f16 = 2,
+     .forward_only = true},
+    {.in = {{4, {2, 5, 7, 8}}, {4, {6, 3, 3, 8}}, {1, {6}}}, .attr = {.i = {1, 1, 1, 1, 1, 0, 0, AT_ACT_SILU}},
+     .bf16 = 2, .forward_only = true},
 };
 
 const struct at_op at_op_conv2d = {
@@ -187,6 +202,7 @@ const struct at_op at_op_conv2d = {
     .product = product,
     AT_CASES(cases),
     .inplace = 1u << 3,
+    .half = 1u << 1,
     .takes = 1u << AT_EPILOGUE_BIAS | 1u << AT_EPILOGUE_ACT | 1u << AT_EPILOGUE_RESIDUAL,
 };
 

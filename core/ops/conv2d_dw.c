@@ -57,7 +57,7 @@ static bool lower(struct at_lower *l)
         .left = (uint32_t)attr[2],
     };
     return at_lower_product(l, &(struct at_product_params){
-                                   .kernel = "conv2d_dw_f32",
+                                   .kernel = "conv2d_dw",
                                    .push = &push.head,
                                    .push_size = sizeof(push),
                                    .k_segments = 1,

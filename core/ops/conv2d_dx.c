@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adjoint of conv2d in x: dx (N,H,W,C) from in: dy (N,OH,OW,O), w (O,KH,KW,C), -, residual. attr as conv2d.
+// Adjoint of conv2d in x: dx (N,H,W,C) from in: dy (N,OH,OW,O), w (O,KH,KW,C) or halves, -, residual. attr as conv2d.
 // With a stride, pixels fall into stride x stride classes that meet different taps; each class is a product of its own.
 #include "core/cpu/product.h"
 
 #ifdef AT_KERNEL
+#include "core/cpu/half.h"
 
 // A thread's pixels of one class, and the taps that reach them.
 struct pixels {
     const real *zeros;
-    const real **dy, **w; // (taps, count), (taps)
+    const real **dy; // (taps, count)
+    const void **w;  // (taps)
     real *dx[AT_CONV_ROWS];
     int64_t count, taps;
 };
@@ -28,7 +30,7 @@ static void select_class(const struct at_conv *g, const struct at_kernel *k, int
     for (int64_t y = cy; y < g->kh; y += g->stride)
         for (int64_t x = cx; x < g->kw; x += g->stride) {
             const real **row = c->dy + c->taps * c->count;
-            c->w[c->taps++] = (const real *)k->in[1] + (y * g->kw + x) * g->c;
+            c->w[c->taps++] = at_element(k->in[1], k->node->in[1]->dtype, (y * g->kw + x) * g->c);
             for (int64_t i = 0; i < c->count; i++) {
                 int64_t ix = pixel[i] % g->w, iy = pixel[i] / g->w % g->h, n = pixel[i] / (g->w * g->h);
                 int64_t oy = iy + g->top - y, ox = ix + g->left - x;
@@ -47,7 +49,7 @@ AT_HOST(conv2d_dx)
     int64_t pixels = g.n * g.h * g.w, taps = g.kh * g.kw;
     real *zeros = (real *)k->scratch + k->thread * at_conv_scratch(g.o, (AT_CONV_ROWS + 1) * (taps + 1));
     struct pixels c = {.zeros = zeros, .dy = (const real **)(void *)(zeros + at_conv_scratch(g.o, 0))};
-    c.w = c.dy + AT_CONV_ROWS * taps;
+    c.w = (const void **)(c.dy + AT_CONV_ROWS * taps);
     memset(zeros, 0, (size_t)g.o * sizeof(real));
     struct at_share s = at_share_grain(k, pixels, 16);
     for (int64_t p = s.begin; p < s.end; p += AT_CONV_ROWS) {
@@ -55,7 +57,8 @@ AT_HOST(conv2d_dx)
         bool add = at_epilogue_begin(k, p, end - p, 0, g.c, g.c);
         for (int64_t class = 0; class < g.stride * g.stride; class++) {
             select_class(&g, k, p, end, class / g.stride, class % g.stride, &c);
-            gemm_by_taps(&(struct gemm_taps){c.count, g.c, c.taps, g.o, c.dy, c.w, taps * g.c, 1, c.dx, 1, add});
+            gemm_by_taps(&(struct gemm_taps){c.count, g.c, c.taps, g.o, c.dy, c.w, taps * g.c, 1, c.dx, 1, add,
+                                             node->in[1]->dtype});
         }
     }
 }
@@ -107,7 +110,8 @@ static bool lower_phase(struct at_lower *l, int64_t at_y, int64_t at_x, uint32_t
         .y_u = (uint32_t)(stride * channels),
     };
     return at_lower_product(l, &(struct at_product_params){
-                                   .kernel = "conv2d_f32",
+                                   .kernel = "conv2d",
+                                   .b_type = l->node->in[1]->dtype,
                                    .push = &push.head,
                                    .push_size = sizeof(push),
                                    .k_segments = (uint32_t)(v.taps * u.taps),
@@ -193,6 +197,14 @@ static const struct at_op_case cases[] = {
     {.in = {{4, {3, 20, 20, 8}}, {4, {8, 3, 3, 6}}, {0}, {4, {3, 20, 20, 6}}},
      .attr = {.i = {1, 1, 1, 1, 1}},
      .shape = {4, {3, 20, 20, 6}}},
+    // w of halves.
+    {.in = {{4, {2, 5, 7, 4}}, {4, {4, 3, 3, 3}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .shape = {4, {2, 5, 7, 3}}, .f16 = 2},
+    {.in = {{4, {2, 4, 5, 5}}, {4, {5, 3, 3, 12}}}, .attr = {.i = {2, 1, 1, 1, 1}}, .shape = {4, {2, 7, 9, 12}},
+     .bf16 = 2},
+    {.in = {{4, {1, 30, 31, 16}}, {4, {16, 3, 3, 1000}}}, .attr = {.i = {1, 1, 1, 1, 1}},
+     .shape = {4, {1, 30, 31, 1000}}, .f16 = 2},
+    {.in = {{4, {1, 12, 11, 64}}, {4, {64, 3, 3, 12}}}, .attr = {.i = {1, 1, 1, 1, 1}}, .shape = {4, {1, 12, 11, 12}},
+     .bf16 = 2},
 };
 
 const struct at_op at_op_conv2d_dx = {
@@ -208,6 +220,7 @@ const struct at_op at_op_conv2d_dx = {
     .product = product,
     AT_CASES(cases),
     .inplace = 1u << 3,
+    .half = 1u << 1,
     .takes = 1u << AT_EPILOGUE_RESIDUAL,
 };
 

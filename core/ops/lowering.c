@@ -2,6 +2,7 @@
 #include "core/ops/lowering.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 // A kernel that strides over n elements, with constants 1 wide, 2 kind, 3 extra.
 struct strided {
@@ -65,11 +66,13 @@ bool at_lower_channels(struct at_lower *l, const struct at_channels *push)
 
 static_assert(sizeof(struct at_gather) == 40, "shaders/gather.comp");
 
-bool at_lower_gather(struct at_lower *l, enum at_gather_kind kind, const struct at_gather *push)
+bool at_lower_gather(struct at_lower *l, enum at_gather_kind kind, enum at_dtype type, const struct at_gather *push)
 {
+    char name[64];
+    snprintf(name, sizeof(name), "gather_%s", at_lower_weight(type));
     bool wide = at_lower_wide(push->x | push->y) && push->width % 4 == 0;
     uint64_t n = (uint64_t)push->rows * push->width;
-    return dispatch(l, &(struct strided){"gather_f32", push, sizeof(*push), n, wide, (uint32_t)kind, 0});
+    return dispatch(l, &(struct strided){name, push, sizeof(*push), n, wide, (uint32_t)kind, 0});
 }
 
 struct upsample_push {

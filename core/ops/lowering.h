@@ -46,7 +46,9 @@ struct at_gather {
     uint32_t rows, width, limit, stride;
 };
 enum at_gather_kind { AT_GATHER_READ, AT_GATHER_PLACE };
-AT_NODISCARD bool at_lower_gather(struct at_lower *l, enum at_gather_kind kind, const struct at_gather *push);
+// `type`: of x; halves are read only.
+AT_NODISCARD bool at_lower_gather(struct at_lower *l, enum at_gather_kind kind, enum at_dtype type,
+                                  const struct at_gather *push);
 
 // From a small image to a large one, or back.
 AT_NODISCARD bool at_lower_upsample(struct at_lower *l, bool back);

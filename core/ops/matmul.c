@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Matrix product: y = act(alpha op(a) op(b) + bias) + residual. in: a, b, bias (n), residual (y's shape).
-// attr: i[0] ta, i[1] tb, f[0] alpha, i[7] activation.
+// attr: i[0] ta, i[1] tb, f[0] alpha, i[7] activation. b may be of halves.
 #include "core/cpu/product.h"
 
 #ifdef AT_KERNEL
+#include "core/cpu/half.h"
 
 #define BLOCK_ROWS 512 // the epilogue follows while a block is in cache
 
@@ -22,13 +23,14 @@ AT_HOST(matmul)
     int64_t width = cols.end - cols.begin;
     if (width <= 0)
         return;
-    const real *pb = (const real *)k->in[1] + (tb ? cols.begin * ldb : cols.begin);
+    enum at_dtype type = node->in[1]->dtype;
+    const void *pb = at_element(k->in[1], type, tb ? cols.begin * ldb : cols.begin);
     for (int64_t row = rows.begin; row < rows.end; row += BLOCK_ROWS) {
         int64_t count = rows.end - row < BLOCK_ROWS ? rows.end - row : BLOCK_ROWS;
         const real *pa = (const real *)k->in[0] + (ta ? row : row * lda);
         bool add = at_epilogue_begin(k, row, count, cols.begin, width, n);
-        real_gemm(ta, tb, count, width, depth, (real)node->attr.f[0], pa, lda, pb, ldb, add,
-                  (real *)k->out + row * n + cols.begin, n);
+        mixed_gemm(ta, tb, count, width, depth, (real)node->attr.f[0], pa, lda, pb, type, ldb, add,
+                   (real *)k->out + row * n + cols.begin, n);
         at_epilogue_end(k, row, count, cols.begin, width, n);
     }
 }
@@ -71,6 +73,7 @@ static bool lower(struct at_lower *l)
                                   .k = (uint32_t)s.k,
                                   .ta = l->node->attr.i[0],
                                   .tb = l->node->attr.i[1],
+                                  .b_type = l->node->in[1]->dtype,
                                   .lda = (uint32_t)s.lda,
                                   .ldb = (uint32_t)s.ldb,
                                   .ldy = (uint32_t)s.n,
@@ -170,6 +173,24 @@ static const struct at_op_case cases[] = {
      .forward_only = true},
     {.in = {{2, {3, 64}}, {2, {64, 5}}, {0}}, .attr = {.i = {0, 0, 0, 0, 0, 0, 0, AT_ACT_QUICK_GELU}, .f = {1}},
      .forward_only = true},
+    // b of halves, in every layout and kernel. Its product with a transposed a has no gradient.
+    {.in = {{2, {7, 33}}, {2, {33, 5}}}, .attr = {.f = {1}}, .f16 = 2},
+    {.in = {{3, {2, 65, 40}}, {2, {127, 40}}}, .attr = {.i = {0, 1}, .f = {1}}, .bf16 = 2},
+    {.in = {{4, {2, 3, 5, 21}}, {2, {17, 21}}}, .attr = {.i = {0, 1}, .f = {0.25f}}, .f16 = 2},
+    {.in = {{2, {205, 19}}, {2, {205, 31}}}, .attr = {.i = {1, 0}, .f = {1}}, .f16 = 2, .forward_only = true},
+    {.in = {{2, {9, 130}}, {2, {12, 9}}}, .attr = {.i = {1, 1}, .f = {2}}, .bf16 = 2, .forward_only = true},
+    {.in = {{2, {20, 68}}, {2, {20, 76}}}, .attr = {.i = {1, 0}, .f = {1}}, .bf16 = 2, .forward_only = true},
+    {.in = {{2, {37, 20}}, {2, {20, 76}}}, .attr = {.f = {1}}, .f16 = 2},
+    {.in = {{2, {1040, 64}}, {2, {72, 64}}}, .attr = {.i = {0, 1}, .f = {1}}, .f16 = 2},
+    {.in = {{2, {70, 64}}, {2, {72, 64}}}, .attr = {.i = {0, 1}, .f = {1}}, .bf16 = 2},
+    {.in = {{2, {70, 64}}, {2, {64, 72}}}, .attr = {.f = {1}}, .bf16 = 2},
+    {.in = {{2, {5, 600}}, {2, {6, 600}}, {1, {6}}, {2, {5, 6}}}, .attr = {.i = {0, 1}, .f = {0.1f}}, .f16 = 2,
+     .forward_only = true},
+    {.in = {{2, {900, 36}}, {2, {1000, 36}}}, .attr = {.i = {0, 1}, .f = {1}}, .f16 = 2, .forward_only = true},
+    {.in = {{2, {620, 32}}, {2, {32, 630}}}, .attr = {.f = {1}}, .bf16 = 2, .forward_only = true},
+    // Subnormal f16.
+    {.in = {{2, {70, 64}}, {2, {72, 64}}}, .attr = {.i = {0, 1}, .f = {1}}, .f16 = 2, .low = -5e-5f, .high = 5e-5f},
+    {.in = {{2, {7, 33}}, {2, {33, 5}}}, .attr = {.f = {1}}, .f16 = 2, .low = -5e-5f, .high = 5e-5f},
 };
 
 const struct at_op at_op_matmul = {
@@ -184,6 +205,7 @@ const struct at_op at_op_matmul = {
     .product = product,
     AT_CASES(cases),
     .inplace = 1u << 3,
+    .half = 1u << 1,
     .takes = 1u << AT_EPILOGUE_BIAS | 1u << AT_EPILOGUE_ACT | 1u << AT_EPILOGUE_RESIDUAL,
 };
 

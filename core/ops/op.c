@@ -36,12 +36,17 @@ bool at_infer_equal(struct at_node *n, char *why, size_t size)
     return at_infer_same(n, why, size);
 }
 
+enum at_dtype at_case_dtype(const struct at_op_case *c, int i)
+{
+    return c->ints >> i & 1 ? AT_I32 : c->f16 >> i & 1 ? AT_F16 : c->bf16 >> i & 1 ? AT_BF16 : AT_F32;
+}
+
 double at_cost_bytes(const struct at_node *n)
 {
     double bytes = 4.0 * (double)at_shape_count(n->shape);
     for (int i = 0; i < AT_ARITY; i++)
         if (n->in[i])
-            bytes += 4.0 * (double)at_shape_count(n->in[i]->shape);
+            bytes += (double)at_dtype_size(n->in[i]->dtype, 4) * (double)at_shape_count(n->in[i]->shape);
     return bytes;
 }
 

@@ -46,6 +46,7 @@ struct at_op_case {
     struct at_shape shape;  // for ops that need it
     float low, high;        // range of the inputs; both 0: -1 .. 1
     unsigned ints;          // bit i: input i is of AT_I32
+    unsigned f16, bf16;     // bit i: input i is of that type, and so not differentiated
     unsigned whole;         // bit i: input i holds integers as floats (a mask of 0 and 1)
     int limit;              // integers are in 0 .. limit-1
     bool forward_only;      // skip the gradient (a form that only fusion makes)
@@ -73,6 +74,7 @@ struct at_op {
     int case_count;
     unsigned inplace;      // bit i: the output may take the memory of input i if it dies here
     unsigned constant;     // bit i: input i is never differentiated (a target, indices)
+    unsigned half;         // bit i: input i may be AT_F16 or AT_BF16
     bool alias;            // the output is input 0 under another shape: nothing runs
     bool updates;          // the output overwrites input 0
     bool cheap;            // recomputing it costs little beside keeping its output
@@ -102,7 +104,9 @@ AT_PRINTF(3, 4) bool at_infer_fail(char *why, size_t size, const char *fmt, ...)
 bool at_infer_same(struct at_node *n, char *why, size_t size);
 // y and every present input have one shape.
 bool at_infer_equal(struct at_node *n, char *why, size_t size);
-// Bytes of the inputs and the output, each once.
+// The type of a case's input.
+enum at_dtype at_case_dtype(const struct at_op_case *c, int input);
+// Bytes of the inputs and the output, each once, with 4 a real.
 double at_cost_bytes(const struct at_node *n);
 // `flops` per output element, every tensor touched once.
 struct at_cost at_cost_elementwise(const struct at_node *n, double flops);

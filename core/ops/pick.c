@@ -49,7 +49,7 @@ static bool lower(struct at_lower *l)
                              .width = (uint32_t)x[2],
                              .limit = (uint32_t)x[1],
                              .stride = (uint32_t)x[1]};
-    return at_lower_gather(l, AT_GATHER_READ, &push);
+    return at_lower_gather(l, AT_GATHER_READ, AT_F32, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)

@@ -53,7 +53,7 @@ static bool lower(struct at_lower *l)
                              .rows = (uint32_t)(y[0] * y[1]),
                              .width = (uint32_t)y[2],
                              .limit = (uint32_t)y[1]};
-    return at_lower_gather(l, AT_GATHER_PLACE, &push);
+    return at_lower_gather(l, AT_GATHER_PLACE, AT_F32, &push);
 }
 
 static struct at_cost cost(const struct at_node *n)

@@ -115,7 +115,8 @@ bool at_lower_product(struct at_lower *l, const struct at_product_params *params
         head->y = l->scratch;
     struct at_product_tile t = choose_tile(l, &p);
     char name[64];
-    snprintf(name, sizeof(name), "%s%s", p.kernel, choose_lanes(l, &p, &t) ? "_lanes" : "");
+    snprintf(name, sizeof(name), "%s_%s%s", p.kernel, at_lower_weight(p.b_type),
+             choose_lanes(l, &p, &t) ? "_lanes" : "");
     bool tiled = t.bk != 0;
     uint32_t flags =
         (tiled && p.a_wide && at_lower_wide(head->a)) | (tiled && p.b_wide && at_lower_wide(head->b)) << 1 |
@@ -173,7 +174,8 @@ bool at_lower_matmul(struct at_lower *l, const struct at_product_matmul *p)
         .y_batch = {p->y_batch[0], p->y_batch[1]},
     };
     return at_lower_product(l, &(struct at_product_params){
-                                   .kernel = "matmul_f32",
+                                   .kernel = "matmul",
+                                   .b_type = p->b_type,
                                    .push = &push.head,
                                    .push_size = sizeof(push),
                                    .k_segments = 1,

@@ -16,7 +16,8 @@ struct at_product_head {
 };
 
 struct at_product_params {
-    const char *kernel;
+    const char *kernel;           // without its type
+    enum at_dtype b_type;         // of operand b; 0: f32
     struct at_product_head *push; // the kernel's push constants
     uint32_t push_size;
     uint32_t k_segments, k_length; // k is that many runs of that length; a tile does not cross from one into the next
@@ -44,6 +45,7 @@ struct at_product_matmul {
     uint64_t a, b, y, bias, residual;
     uint32_t m, n, k;
     bool ta, tb;             // a is (k,m), b is (n,k)
+    enum at_dtype b_type;    // 0: f32
     uint32_t lda, ldb, ldy;  // elements from one line of a, b, y to the next
     uint32_t batches, inner; // 0: a single product
     uint32_t a_batch[2], b_batch[2], y_batch[2];

@@ -95,16 +95,14 @@ static bool write_buffer(struct at_device *dev, struct at_buffer *b, size_t offs
                          enum at_dtype dtype)
 {
     (void)dev;
-    (void)dtype; // both are four bytes
-    return at_vk_buffer_write(b->memory, offset, data, (size_t)n * 4);
+    return at_vk_buffer_write(b->memory, offset, data, (size_t)n * at_dtype_size(dtype, 4));
 }
 
 static bool read_buffer(struct at_device *dev, struct at_buffer *b, size_t offset, void *data, int64_t n,
                         enum at_dtype dtype)
 {
     (void)dev;
-    (void)dtype;
-    return at_vk_buffer_read(b->memory, offset, data, (size_t)n * 4);
+    return at_vk_buffer_read(b->memory, offset, data, (size_t)n * at_dtype_size(dtype, 4));
 }
 
 static size_t scratch(const void *priv, const struct at_node *node)
@@ -181,7 +179,8 @@ static bool lower_step(struct vulkan *v, struct recorder *r, const struct at_pla
     for (int i = 0; i < AT_ARITY; i++)
         if (node->in[i]) {
             l.in[i] = resolve(&plan->place[node->in[i]->id], arena);
-            touched[n++] = access_of(l.in[i], (uint64_t)at_shape_count(node->in[i]->shape) * 4, false);
+            touched[n++] = access_of(
+                l.in[i], (uint64_t)at_shape_count(node->in[i]->shape) * at_dtype_size(node->in[i]->dtype, 4), false);
         }
     order(r, touched, n);
     if (!node->op->vulkan(&l))

@@ -53,6 +53,11 @@ uint32_t at_lower_count(struct at_shape s)
     return (uint32_t)at_shape_count(s);
 }
 
+const char *at_lower_weight(enum at_dtype type)
+{
+    return type == AT_F16 ? "wf16" : type == AT_BF16 ? "wbf16" : "f32";
+}
+
 bool at_lower_wide(uint64_t address)
 {
     return address % 16 == 0;

@@ -22,7 +22,7 @@
 
 struct at_lower {
     const struct at_node *node;
-    uint64_t in[AT_ARITY]; // addresses, 0 where absent: aligned to an element (4 bytes), maybe to no more
+    uint64_t in[AT_ARITY]; // addresses, 0 where absent: aligned to 4 bytes (halves too), maybe to no more
     uint64_t out;          // may be in[i] for an `inplace` bit i
     uint64_t scratch;      // 16-byte aligned, the op's `vulkan_scratch` bytes, of undefined contents; 0: none
     const struct at_vk_info *info;
@@ -57,6 +57,8 @@ uint64_t at_lower_groups(uint64_t n, uint64_t each);
 uint64_t at_lower_line(const struct at_lower *l, uint64_t n, uint32_t each);
 // Elements of a tensor.
 uint32_t at_lower_count(struct at_shape s);
+// The part of a kernel's name that says how it reads weights: "f32", "wf16" or "wbf16".
+const char *at_lower_weight(enum at_dtype type);
 // Whether an address can be read four elements at a time.
 bool at_lower_wide(uint64_t address);
 

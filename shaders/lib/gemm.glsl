@@ -24,9 +24,61 @@ const uint B_STEP = B_WIDE ? 4u : 1u;
 const uint B_AT = BK * A_LINE;
 shared float tile[PARTS ? 1u : BK * (A_LINE + B_LINE)];
 
-float a_next[A_SLOTS * A_STEP], b_next[B_SLOTS * B_STEP];
+float a_next[A_SLOTS * A_STEP];
 bool a_here[A_SLOTS], b_here[B_SLOTS]; // not 0
 uint a_put[A_SLOTS], b_put[B_SLOTS];   // where they go in `tile`
+
+#ifdef HALF
+// Words, which are taken apart when they are looked at.
+const uint B_WORDS = B_WIDE ? 2u : 1u;
+uint b_next[B_SLOTS * B_WORDS];
+bool b_upper[B_SLOTS];
+
+void b_load(uint s, uint at)
+{
+    if (B_WIDE) {
+        uvec2 x = U32x2(b).v[at / 4];
+        b_next[s * B_WORDS] = x.x;
+        b_next[s * B_WORDS + B_WORDS - 1] = x.y;
+    } else {
+        b_next[s * B_WORDS] = b.v[at / 2];
+        b_upper[s] = (at & 1u) != 0;
+    }
+}
+
+float b_value(uint s, uint j)
+{
+    return B_WIDE ? half_pair(b_next[s * B_WORDS + j / 2])[j & 1u] : half_one(b_next[s * B_WORDS], b_upper[s]);
+}
+
+float b_element(uint at)
+{
+    return half_one(b.v[at / 2], (at & 1u) != 0);
+}
+#else
+float b_next[B_SLOTS * B_STEP];
+
+void b_load(uint s, uint at)
+{
+    if (B_WIDE) {
+        vec4 x = F32x4(b).v[at / 4];
+        [[unroll]] for (uint j = 0; j < B_STEP; j++)
+            b_next[s * B_STEP + j] = x[j];
+    } else {
+        b_next[s * B_STEP] = b.v[at];
+    }
+}
+
+float b_value(uint s, uint j)
+{
+    return b_next[s * B_STEP + j];
+}
+
+float b_element(uint at)
+{
+    return b.v[at];
+}
+#endif
 
 // Index in `tile` of element (i, k).
 uint a_place(uint i, uint k)
@@ -77,7 +129,7 @@ void start_segment(uint g, uint k0)
         b_segment(s, g, k0 + b_slot(s).y);
 }
 
-#ifdef DTYPE_F32_LANES
+#ifdef SHUFFLE
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer F32x2 { uint64_t v[]; };
 
 vec2 pair(F32 from, uint at, bool here)
@@ -85,6 +137,19 @@ vec2 pair(F32 from, uint at, bool here)
     vec2 x = uintBitsToFloat(unpack32(F32x2(from).v[at / 2]));
     return here ? x : vec2(0);
 }
+
+#ifdef HALF
+vec2 b_pair(uint at, bool here)
+{
+    vec2 x = half_pair(b.v[at / 2]);
+    return here ? x : vec2(0);
+}
+#else
+vec2 b_pair(uint at, bool here)
+{
+    return pair(b, at, here);
+}
+#endif
 
 // The tile's rows at elements k and k + 1, of which this lane has those of A from k0 + 2 lane on.
 void multiply_lanes(uint k0)
@@ -101,7 +166,7 @@ void multiply_lanes(uint k0)
         float w[2 * TN];
         [[unroll]] for (uint s = 0; s < TN; s++) {
             bool here = b_index(s, k0 + 2 * lane + b_slot(s).y, at);
-            vec2 two = pair(b, at, here);
+            vec2 two = b_pair(at, here);
             w[2 * (B_ROWS ? s : s & ~1u) + (B_ROWS ? 0 : s & 1u)] = two.x;
             w[2 * (B_ROWS ? s : s | 1u) + (B_ROWS ? 1 : s & 1u)] = two.y;
         }
@@ -150,13 +215,7 @@ void fetch(uint k0, bool more)
     [[unroll]] for (uint s = 0; s < B_SLOTS; s++) {
         b_here[s] = b_index(s, k0 + slot_place(s, BN, B_ROWS, B_WIDE).y, at);
         at = more ? at : 0;
-        if (B_WIDE) {
-            vec4 x = F32x4(b).v[at / 4];
-            [[unroll]] for (uint j = 0; j < B_STEP; j++)
-                b_next[s * B_STEP + j] = x[j];
-        } else {
-            b_next[s * B_STEP] = b.v[at];
-        }
+        b_load(s, at);
     }
 }
 
@@ -166,8 +225,10 @@ void share()
         [[unroll]] for (uint j = 0; j < A_STEP; j++)
             tile[a_put[s] + j * (A_ROWS ? A_LINE : 1u)] = a_here[s] ? a_next[s * A_STEP + j] : 0;
     [[unroll]] for (uint s = 0; s < B_SLOTS; s++)
-        [[unroll]] for (uint j = 0; j < B_STEP; j++)
-            tile[b_put[s] + j * (B_ROWS ? B_LINE : 1u)] = b_here[s] ? b_next[s * B_STEP + j] : 0;
+        [[unroll]] for (uint j = 0; j < B_STEP; j++) {
+            float x = b_value(s, j);
+            tile[b_put[s] + j * (B_ROWS ? B_LINE : 1u)] = b_here[s] ? x : 0;
+        }
 }
 
 void multiply_shared()
@@ -226,7 +287,7 @@ void lean(uint first, uint last)
             }
             [[unroll]] for (uint c = 0; c < TN; c++) {
                 bool here = b_index(c, k, at);
-                w[c] = b.v[at];
+                w[c] = b_element(at);
                 w[c] = here ? w[c] : 0;
             }
             [[unroll]] for (uint r = 0; r < TM; r++)

@@ -7,14 +7,18 @@
 // that an invocation makes (TM | TN << 8, multiples of 4), 4 BK: the depth of a tile in shared memory, or 0 for a lean
 // kernel without shared memory, 5 flags, 6 activation.
 //
-// DTYPE_F32_LANES: the kernel for software devices whose subgroups shuffle. A workgroup is one subgroup, side by side
+// Kernels for B of halves: lib/half.glsl.
+//
+// DTYPE_F32_LANES, _WF16_LANES, _WBF16_LANES: the kernel for software devices whose subgroups shuffle. A workgroup is one subgroup, side by side
 // along n; BK is twice its lanes. Memory is what such a device is slow at, so two elements are loaded at a time, which
 // are contiguous in m, n or k (A_WIDE and B_WIDE are set), and those of A are loaded by one lane and used by all.
 #ifndef LIB_PRODUCT_GLSL
 #define LIB_PRODUCT_GLSL
 
 #extension GL_EXT_control_flow_attributes : require
-#ifdef DTYPE_F32_LANES
+#include "lib/half.glsl"
+#if defined(DTYPE_F32_LANES) || defined(DTYPE_WF16_LANES) || defined(DTYPE_WBF16_LANES)
+#define SHUFFLE
 #extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 const bool LANES = true;
@@ -54,7 +58,7 @@ const uint B_K_STEP = LEAN ? 1u : LANES ? 2u : BK;
 
 // form: bit 0 bias, bit 1 residual, bit 2 y is a plain (m,n) matrix, bits 8.. parts that k is split into; the parts lie
 // one after the other in y, without epilogue, for product_sum.comp.
-#define PRODUCT_HEAD F32 a, b, y, bias, residual; uint m, n, form; float alpha;
+#define PRODUCT_HEAD F32 a; W b; F32 y, bias, residual; uint m, n, form; float alpha;
 
 // Where slot s of this invocation lies in a tile: x along m or n (`extent` long), y along k.
 uvec2 slot_place(uint s, uint extent, bool rows, bool wide)

@@ -11,6 +11,7 @@ layout(buffer_reference, std430, buffer_reference_align = 4) buffer F32 { float 
 layout(buffer_reference, std430, buffer_reference_align = 16) buffer F32x4 { vec4 v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4) buffer I32 { int v[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4) buffer U32 { uint v[]; };
+layout(buffer_reference, std430, buffer_reference_align = 8) buffer U32x2 { uvec2 v[]; };
 
 // T is the storage type a kernel is built for (DTYPE_F32, DTYPE_F16 or DTYPE_BF16); arithmetic is always f32.
 // t_load/t_store move one element, t_load4/t_store4 the i-th group of four through a T4.

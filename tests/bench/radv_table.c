@@ -36,6 +36,10 @@ static const struct layout layouts[] = {
     {"matmul_f32", "x w^T", 24},   {"matmul_f32", "dy w", 8},     {"matmul_f32", "dy^T x", 0},
     {"matmul_f32", "x^T w^T", 16}, {"conv2d_f32", "forward", 24}, {"conv2d_f32", "dx", 40},
     {"conv2d_dw_f32", "dw", 0},
+    {"matmul_wf16", "x w^T", 24},  {"matmul_wf16", "dy w", 8},     {"conv2d_wf16", "forward", 24},
+    {"conv2d_wf16", "dx", 40},
+    {"matmul_wbf16", "x w^T", 24}, {"matmul_wbf16", "dy w", 8},    {"conv2d_wbf16", "forward", 24},
+    {"conv2d_wbf16", "dx", 40},
 };
 // What product.c takes where none of its tiles fits.
 static const struct at_product_tile lean = {.bm = 64, .bn = 32, .tm = 8, .tn = 4};

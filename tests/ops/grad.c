@@ -177,7 +177,7 @@ bool ops_check_refusal(const struct at_op *op, const struct at_op_case *c)
     int n = 0;
     for (int i = 0; g && i < AT_ARITY; i++) {
         if (c->in[i].rank)
-            in[i] = at_graph_input(g, "in", c->in[i], c->ints >> i & 1 ? AT_I32 : AT_F32);
+            in[i] = at_graph_input(g, "in", c->in[i], at_case_dtype(c, i));
         if (in[i] && ops_case_wants(op, c, i))
             wrt[n++] = in[i];
     }

@@ -2,6 +2,7 @@
 #include "tests/ops/guard.h"
 
 #include "core/base/alloc.h"
+#include "core/base/half.h"
 #include "core/ops/op.h"
 
 #include <stdio.h>
@@ -23,7 +24,7 @@ static bool is_sentinel(const float *f)
 
 static size_t node_bytes(const struct at_plan *plan, const struct at_node *n)
 {
-    return (size_t)at_shape_count(n->shape) * (n->dtype == AT_I32 ? sizeof(int32_t) : plan->real_size);
+    return (size_t)at_shape_count(n->shape) * at_dtype_size(n->dtype, plan->real_size);
 }
 
 // The input whose memory a node shares, or NULL.
@@ -158,9 +159,14 @@ bool ops_guard_equal(const struct at_exec *exec, const struct at_node *n, const 
     const struct at_place *p = &exec->plan->place[n->id];
     int64_t count = at_shape_count(n->shape);
     float *f = at_calloc((size_t)count, sizeof(*f));
-    bool ok = f && exec->dev->api->read(exec->dev, exec->arena[p->chunk], p->offset, f, count, AT_F32);
+    bool ok = f && exec->dev->api->read(exec->dev, exec->arena[p->chunk], p->offset, f, count, n->dtype);
     if (!ok)
         snprintf(why, size, "an input cannot be read");
+    for (int64_t j = count; ok && at_dtype_half(n->dtype) && j-- > 0;) {
+        uint16_t h;
+        memcpy(&h, (const char *)f + 2 * j, sizeof(h));
+        f[j] = n->dtype == AT_F16 ? at_f32_from_f16(h) : at_f32_from_bf16(h);
+    }
     for (int64_t j = 0; ok && j < count; j++)
         if (!((double)f[j] == x[j])) {
             snprintf(why, size, "element %lld of input %d was overwritten: %g, was %g", (long long)j, n->id,

@@ -2,6 +2,7 @@
 #include "tests/ops/trial.h"
 
 #include "core/base/alloc.h"
+#include "core/base/half.h"
 #include "core/base/rng.h"
 #include "core/cpu/cpu.h"
 #include "core/graph/gradient.h"
@@ -13,7 +14,7 @@
 
 bool ops_case_wants(const struct at_op *op, const struct at_op_case *c, int i)
 {
-    return c->in[i].rank && !(c->ints >> i & 1) && !(op->constant >> i & 1);
+    return c->in[i].rank && at_case_dtype(c, i) == AT_F32 && !(op->constant >> i & 1);
 }
 
 bool ops_case_differentiable(const struct at_op *op, const struct at_op_case *c)
@@ -31,9 +32,8 @@ const char *ops_case_text(const struct at_op *op, const struct at_op_case *c, ui
     for (int i = 0; i < AT_ARITY; i++)
         if (c->in[i].rank)
             used += snprintf(text + used, (size_t)(OPS_NAME - used), " in%d=%s%s", i, at_shape_text(c->in[i], s),
-                             c->ints >> i & 1    ? "int"
-                             : c->whole >> i & 1 ? "whole"
-                                                 : "");
+                             c->whole >> i & 1 ? "whole"
+                             : at_case_dtype(c, i) != AT_F32 ? at_dtype_name(at_case_dtype(c, i)) : "");
     if (c->shape.rank)
         used += snprintf(text + used, (size_t)(OPS_NAME - used), " shape=%s", at_shape_text(c->shape, s));
     for (int i = 0; i < 8; i++)
@@ -48,6 +48,18 @@ const char *ops_case_text(const struct at_op *op, const struct at_op_case *c, ui
         used += snprintf(text + used, (size_t)(OPS_NAME - used), " limit=%d", c->limit);
     snprintf(text + used, (size_t)(OPS_NAME - used), " seed=%" PRIu64, seed);
     return text;
+}
+
+static uint16_t bits_of(float x, enum at_dtype type)
+{
+    return type == AT_F16 ? at_f16_from_f32(x) : at_bf16_from_f32(x);
+}
+
+static double rounded(float x, enum at_dtype type)
+{
+    if (!at_dtype_half(type))
+        return (double)x;
+    return (double)(type == AT_F16 ? at_f32_from_f16(bits_of(x, type)) : at_f32_from_bf16(bits_of(x, type)));
 }
 
 bool ops_data_init(struct ops_data *d, const struct at_op_case *c, int64_t y_count, uint64_t seed)
@@ -70,7 +82,7 @@ bool ops_data_init(struct ops_data *d, const struct at_op_case *c, int64_t y_cou
             else if ((c->ints | c->whole) >> i & 1)
                 d->x[i][j] = (double)(int32_t)(u * c->limit);
             else
-                d->x[i][j] = (double)(float)(low + u * (high - low));
+                d->x[i][j] = rounded((float)(low + u * (high - low)), i == OPS_DY ? AT_F32 : at_case_dtype(c, i));
         }
     }
     return true;
@@ -96,7 +108,7 @@ static bool add_inputs(struct ops_trial *t, struct at_log *log)
                 return false;
             t->node[0] = at_graph_leaf(t->g, names[0], s, t->store, NULL, OPS_GUARD);
         } else {
-            t->node[i] = at_graph_input(t->g, names[i], s, t->c->ints >> i & 1 ? AT_I32 : AT_F32);
+            t->node[i] = at_graph_input(t->g, names[i], s, at_case_dtype(t->c, i));
         }
     }
     return at_graph_ok(t->g);
@@ -184,6 +196,8 @@ static bool write_slot(struct ops_trial *t, int slot, const double *x)
     for (int64_t j = 0; j < count; j++)
         if (n->dtype == AT_I32)
             ((int32_t *)data)[j] = (int32_t)x[j];
+        else if (at_dtype_half(n->dtype))
+            ((uint16_t *)data)[j] = bits_of((float)x[j], n->dtype);
         else
             ((float *)data)[j] = (float)x[j];
     bool ok = at_exec_write(t->exec, n, data);
@@ -222,7 +236,7 @@ bool ops_trial_intact(const struct ops_trial *t, const struct ops_data *data, ch
 {
     for (int i = 0; i < OPS_SLOTS; i++) {
         const struct at_node *n = t->node[i];
-        if (!n || n->store || n->dtype != AT_F32 || !t->exec->plan->live[n->id])
+        if (!n || n->store || n->dtype == AT_I32 || !t->exec->plan->live[n->id])
             continue;
         if (!ops_guard_equal(t->exec, n, data->x[i], why, size))
             return false;

@@ -33,7 +33,7 @@ static struct at_node *make_node(struct at_graph *g, const struct at_bench_size 
     struct at_node *in[AT_ARITY] = {0};
     for (int i = 0; op && i < AT_ARITY; i++)
         if (s->c.in[i].rank)
-            in[i] = at_graph_input(g, "in", s->c.in[i], s->c.ints >> i & 1 ? AT_I32 : AT_F32);
+            in[i] = at_graph_input(g, "in", s->c.in[i], at_case_dtype(&s->c, i));
     return op ? at_graph_append(g, op, in, AT_ARITY, &s->c.attr, s->c.shape.rank ? &s->c.shape : NULL) : NULL;
 }
 
