@@ -221,13 +221,13 @@ static bool open_dpo(struct bench *b, struct dpo *d)
     struct at_optimizer_params adamw = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .clip = 1};
     if (!(d->lora = at_lora_create(b->m, &lora)))
         return false;
-    struct at_dpo_network policy = {b->m, &d->lora->adapter, b->side, at_model_tokens(b->m)}, reference = policy;
+    struct at_dpo_network policy = {b->m, &d->lora->part[AT_COMPONENT_UNET], b->side, at_model_tokens(b->m)}, reference = policy;
     reference.adapter = NULL;
     struct at_spread_params p = {.dev = b->dev, .items = n, .build = at_dpo_network_build, .priv = &policy,
                                  .gradient = true, .recompute = {.cheap = true}};
     struct at_spread_params r = {.dev = b->dev, .items = n, .build = at_dpo_network_build, .priv = &reference};
     return (d->policy = at_spread_create(&p, b->log)) && (d->reference = at_spread_create(&r, b->log)) &&
-           (d->optimizer = at_optimizer_create(&d->lora->params, 1, &adamw, b->log));
+           (d->optimizer = at_optimizer_create(&d->lora->part[AT_COMPONENT_UNET].params, 1, &adamw, b->log));
 }
 
 static bool bench_dpo(struct bench *b)

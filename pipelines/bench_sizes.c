@@ -11,6 +11,7 @@
 #define LATENT {4, {64, 256, 256, 4}}
 #define MOMENTS {4, {64, 256, 256, 8}}
 #define SAME {.i = {1, 1, 1, 1, 1}}
+#define STATS(n) {3, {n, 32, 2}}
 #define GROUPS(act) {.i = {32, act}, .f = {1e-5f}}
 
 const struct at_bench_size at_bench_sizes[] = {
@@ -41,14 +42,20 @@ const struct at_bench_size at_bench_sizes[] = {
     {"attention_bwd",
      {.in = {{3, {2, 1024, 320}}, {3, {2, 1024, 320}}, {3, {2, 1024, 320}}, {3, {2, 1024, 320}}, {3, {2, 1024, 320}}},
       .attr = {.i = {8}, .f = {0.158f}}}},
-    {"group_norm", {.in = {IMAGE, {1, {320}}, {1, {320}}}, .attr = GROUPS(0)}},
-    {"group_norm", {.in = {IMAGE, {1, {320}}, {1, {320}}}, .attr = GROUPS(1)}},
-    {"group_norm", {.in = {PIXELS, {1, {128}}, {1, {128}}}, .attr = GROUPS(1)}},
-    {"group_norm_dx", {.in = {IMAGE, IMAGE, {1, {320}}, {1, {320}}}, .attr = GROUPS(0)}},
-    {"group_norm_dx", {.in = {IMAGE, IMAGE, {1, {320}}, {1, {320}}}, .attr = GROUPS(1)}},
-    {"group_norm_dx", {.in = {PIXELS, PIXELS, {1, {128}}, {1, {128}}}, .attr = GROUPS(1)}},
-    {"group_norm_dw", {.in = {IMAGE, IMAGE, {1, {320}}, {1, {320}}}, .attr = GROUPS(1)}},
-    {"group_norm_dw", {.in = {PIXELS, PIXELS, {1, {128}}, {1, {128}}}, .attr = GROUPS(1)}},
+    {"group_norm", {.in = {IMAGE, {1, {320}}, {1, {320}}, STATS(2)}, .attr = GROUPS(0)}},
+    {"group_norm", {.in = {IMAGE, {1, {320}}, {1, {320}}, STATS(2)}, .attr = GROUPS(1)}},
+    {"group_norm", {.in = {PIXELS, {1, {128}}, {1, {128}}, STATS(1)}, .attr = GROUPS(1)}},
+    {"group_norm_stats", {.in = {IMAGE}, .attr = GROUPS(0)}},
+    {"group_norm_stats", {.in = {PIXELS}, .attr = GROUPS(0)}},
+    {"group_norm_sums", {.in = {IMAGE, IMAGE, {1, {320}}, {1, {320}}, STATS(2)}, .attr = GROUPS(0)}},
+    {"group_norm_sums", {.in = {IMAGE, IMAGE, {1, {320}}, {1, {320}}, STATS(2)}, .attr = GROUPS(1)}},
+    {"group_norm_sums", {.in = {PIXELS, PIXELS, {1, {128}}, {1, {128}}, STATS(1)}, .attr = GROUPS(1)}},
+    {"group_norm_dx",
+     {.in = {IMAGE, IMAGE, {1, {320}}, {1, {320}}, STATS(2), {3, {2, 2, 320}}}, .attr = GROUPS(0)}},
+    {"group_norm_dx",
+     {.in = {IMAGE, IMAGE, {1, {320}}, {1, {320}}, STATS(2), {3, {2, 2, 320}}}, .attr = GROUPS(1)}},
+    {"group_norm_dx",
+     {.in = {PIXELS, PIXELS, {1, {128}}, {1, {128}}, STATS(1), {3, {1, 2, 128}}}, .attr = GROUPS(1)}},
     {"layer_norm", {.in = {ROWS, {1, {320}}, {1, {320}}}, .attr = {.f = {1e-5f}}}},
     {"layer_norm_dx", {.in = {ROWS, ROWS, {1, {320}}}, .attr = {.f = {1e-5f}}}},
     {"layer_norm_dw", {.in = {ROWS, ROWS}, .attr = {.f = {1e-5f}}}},

@@ -13,6 +13,8 @@
 #include "core/models/vae.h"
 #include "pipelines/model_source.h"
 
+#define AT_MODEL_ADAPTERS 16 // at once
+
 enum at_part {
     AT_PART_TEXT = 1, // tokenizer and text encoder
     AT_PART_UNET = 2,
@@ -44,6 +46,8 @@ struct at_model {
     struct at_schedule *schedule;
     int vae_tile; // pixels of a tile's side in which the autoencoder works (tiles.h); 0: whole pictures, some at once
     struct at_params *text_params, *unet_params, *vae_params; // NULL for parts not asked for
+    struct at_adapter text_adapters[AT_MODEL_ADAPTERS];       // what at_model_adapt_text set
+    int text_adapter_count;
     struct at_model_stages *stages;                           // compiled graphs, by use
 };
 
@@ -56,6 +60,8 @@ void at_model_drop(struct at_model *m, unsigned parts);
 int at_model_tokens(const struct at_model *m);
 // The ids of one prompt, L of them. A prompt that is cut is warned about with the part that was lost.
 AT_NODISCARD bool at_model_tokenize(const struct at_model *m, const char *prompt, int32_t *ids);
+// The text encoder works with these adapters from now on; they are copied, what they point to must stay. count 0: none.
+void at_model_adapt_text(struct at_model *m, const struct at_adapter *adapters, int count);
 // Hidden states of n prompts, or of their ids (n,L), into (n,L,width).
 AT_NODISCARD bool at_model_hidden(struct at_model *m, const int32_t *ids, int n, float *hidden);
 AT_NODISCARD bool at_model_embed(struct at_model *m, const char *const *prompts, int n, float *hidden);

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #define MAX_STEPS 1000
-#define MAX_ADAPTERS 16
 
 // Buffers of one batch of images. With guidance the first half of in, t, text and y is the negative prompt's.
 struct batch {
@@ -195,8 +194,8 @@ static bool check_params(const struct at_model *m, const struct at_sample_params
         return at_fail(m->log, AT_ERROR_USAGE, "eta %g: must be in 0 .. 1", p->eta);
     if (steps > MAX_STEPS)
         return at_fail(m->log, AT_ERROR_USAGE, "%d steps: at most %d", steps, MAX_STEPS);
-    if (p->lora_count > MAX_ADAPTERS)
-        return at_fail(m->log, AT_ERROR_USAGE, "%d adapters: at most %d", p->lora_count, MAX_ADAPTERS);
+    if (p->lora_count > AT_MODEL_ADAPTERS)
+        return at_fail(m->log, AT_ERROR_USAGE, "%d adapters: at most %d", p->lora_count, AT_MODEL_ADAPTERS);
     return true;
 }
 
@@ -289,13 +288,14 @@ bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out,
     b.text_row = (size_t)at_model_tokens(m) * (size_t)m->clip.width;
     b.total = (p->count + b.size - 1) / b.size * steps;
     struct at_sampler_params sp = {.steps = steps, .kind = p->sampler, .eta = p->eta, .karras = p->karras};
-    struct at_adapter adapters[MAX_ADAPTERS];
-    for (int i = 0; i < p->lora_count; i++)
-        adapters[i] = p->loras[i]->adapter;
-    b.network = (struct at_denoiser_params){b.copies * b.size, b.h, b.w, adapters, p->lora_count};
+    struct at_adapter adapters[AT_MODEL_ADAPTERS];
+    at_model_adapt_text(m, adapters, at_lora_parts(p->loras, p->lora_count, AT_COMPONENT_TEXT, adapters));
+    int count = at_lora_parts(p->loras, p->lora_count, AT_COMPONENT_UNET, adapters);
+    b.network = (struct at_denoiser_params){b.copies * b.size, b.h, b.w, adapters, count};
     bool ok = (b.sampler = at_sampler_create(m->schedule, &sp, m->log)) && allocate(&b);
     for (int first = 0; ok && first < p->count; first += b.size)
         ok = run_batch(&b, first, out, latents);
+    at_model_adapt_text(m, NULL, 0);
     at_denoiser_destroy(&b.denoiser);
     at_sampler_destroy(&b.sampler);
     at_noise_destroy(&b.noise);

@@ -53,7 +53,8 @@ static bool build_text(const void *priv, struct at_graph *g, int worker, int bat
 {
     (void)worker;
     const struct size *s = priv;
-    struct at_builder b = {.g = g, .params = s->m->text_params};
+    struct at_builder b = {.g = g, .params = s->m->text_params, .adapters = s->m->text_adapters,
+                           .adapter_count = s->m->text_adapter_count};
     ports->in[0] = at_graph_input(g, "ids", AT_SHAPE(batch, at_model_tokens(s->m)), AT_I32);
     ports->out[0] = at_clip_text(&b, &s->m->clip, &(struct at_clip_inputs){.ids = ports->in[0]}, NULL);
     return at_graph_ok(g);
@@ -91,6 +92,15 @@ static bool prepare(struct at_model *m, struct stage *stage, int n, int height, 
     struct at_spread_params p = {.dev = m->dev, .items = n, .max_batch = max_batch, .build = build, .priv = &s};
     *stage = (struct stage){at_spread_create(&p, m->log), n, height, width};
     return stage->spread;
+}
+
+void at_model_adapt_text(struct at_model *m, const struct at_adapter *adapters, int count)
+{
+    if (count != m->text_adapter_count || count)
+        at_model_stages_drop(m->stages, AT_PART_TEXT);
+    for (int i = 0; i < count; i++)
+        m->text_adapters[i] = adapters[i];
+    m->text_adapter_count = count;
 }
 
 bool at_model_hidden(struct at_model *m, const int32_t *ids, int n, float *hidden)

@@ -165,7 +165,7 @@ static bool measure_held_out(struct dpo_job *j, double *accuracy, double *margin
 // The same with other weights in place of the current ones, such as their average.
 static bool measure_weights(struct dpo_job *j, const float *values, double *accuracy, double *margin)
 {
-    struct at_params *set = j->p->full ? j->m->unet_params : j->lora->params;
+    struct at_params *set = j->p->full ? j->m->unet_params : j->lora->part[AT_COMPONENT_UNET].params;
     float *current = at_calloc((size_t)set->total, sizeof(float));
     if (!current)
         return at_fail_memory(j->log, (size_t)set->total * sizeof(float));
@@ -233,7 +233,7 @@ static bool allocate(struct dpo_job *j)
 
 static bool open_networks(struct dpo_job *j, struct at_device *dev)
 {
-    struct at_dpo_network policy = {j->m, j->p->full ? NULL : &j->lora->adapter, j->side, at_model_tokens(j->m)};
+    struct at_dpo_network policy = {j->m, j->p->full ? NULL : &j->lora->part[AT_COMPONENT_UNET], j->side, at_model_tokens(j->m)};
     struct at_dpo_network reference = {j->frozen ? j->frozen : j->m, NULL, j->side, policy.tokens};
     struct at_spread_params p = {.dev = dev, .items = 2 * j->p->train.batch, .build = at_dpo_network_build,
                                  .priv = &policy, .gradient = true,
@@ -304,7 +304,7 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
     bool ok = open_job(&j, dev);
     if (ok) {
         static const char *const names[] = {"lora", "unet"};
-        struct at_params *set = j.p->full ? j.m->unet_params : j.lora->params;
+        struct at_params *set = j.p->full ? j.m->unet_params : j.lora->part[AT_COMPONENT_UNET].params;
         struct at_train_method method = {.priv = &j, .name = "dpo", .rate = "pairs_per_second", .sets = &set,
                                          .set_names = &names[j.p->full], .set_count = 1, .batch = run_batch,
                                          .save = save};

@@ -2,8 +2,8 @@
 // Column sums: x (outer, middle, C) -> y (outer, chunks, C): the middle is cut into chunks of about equal size.
 // A workgroup sums one chunk of LANES columns: its invocations are LANES columns times workgroup / LANES rows.
 //   KIND 0: y is the sum of x.
-//   KIND 1: the adjoint of a norm for its weights, y (chunks, 2, C): the sums of e xhat and of e; outer is 1, x is dy
-//   and z the norm's input, xhat = (z - mean) rstd, e = dy act'(gamma xhat + beta) with ACT, else dy; of row r and
+//   KIND 1: for the adjoints of a norm, y (outer, chunks, 2, C): the sums of e xhat and of e; x is dy and z the norm's
+//   input, xhat = (z - mean) rstd, e = dy act'(gamma xhat + beta) with ACT, else dy; of row r and
 //   channel c mean and rstd are stats[2 j], stats[2 j + 1], j = r / hw groups + c / width.
 // Constants: 0 workgroup, a power of two, 1 lanes, a power of two up to the workgroup, 2 kind, 3 activation.
 #version 460

@@ -5,6 +5,7 @@
 #include "core/base/utf8.h"
 #include "core/io/file.h"
 #include "core/io/sha256.h"
+#include "pipelines/lora_data.h"
 
 #include <math.h>
 #include <string.h>
@@ -59,12 +60,9 @@ static bool add_lora(struct at_log *log, struct at_loaded *l, const char *word, 
     if (!path[0] || !(fabs(scale) <= 100))
         return at_fail(log, AT_ERROR_USAGE, "\"%.*s\": expected an adapter's FILE[:SCALE], the scale from -100 to 100",
                        (int)n, word);
-    if (at_dir_exists(path)) {
-        file->path = at_path_join(path, LORA_FILE);
-        at_free(path);
-        return file->path || at_fail_memory(log, n);
-    }
-    return true;
+    file->path = at_lora_data_path(path);
+    at_free(path);
+    return file->path || at_fail_memory(log, n);
 }
 
 const char *at_model_word(const char *word)

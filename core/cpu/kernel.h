@@ -22,6 +22,9 @@ typedef void at_host_kernel(const struct at_kernel *k);
 #ifdef AT_KERNEL
 #include <math.h>
 #include <string.h>
+#if defined(__SSE__)
+#include <immintrin.h>
+#endif
 
 typedef AT_REAL real;
 
@@ -64,6 +67,33 @@ static inline void at_prefetch(const real *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i += 64 / AT_REAL_BYTES)
         __builtin_prefetch(x + i);
+}
+
+// Copies n reals that nobody reads soon past the caches, or zeros where `from` is NULL: no line is read to be written.
+static inline void at_stream(real *to, const real *from, int64_t n)
+{
+    int64_t i = 0;
+#if defined(__AVX512F__)
+    if ((uintptr_t)to % 64 == 0)
+        for (; i + 64 / AT_REAL_BYTES <= n; i += 64 / AT_REAL_BYTES)
+            _mm512_stream_si512((void *)(to + i), from ? _mm512_loadu_si512(from + i) : _mm512_setzero_si512());
+#elif defined(__SSE2__)
+    if ((uintptr_t)to % 16 == 0)
+        for (; i + 16 / AT_REAL_BYTES <= n; i += 16 / AT_REAL_BYTES)
+            _mm_stream_si128((void *)(to + i), from ? _mm_loadu_si128((const void *)(from + i)) : _mm_setzero_si128());
+#endif
+    if (from)
+        memcpy(to + i, from + i, (size_t)(n - i) * sizeof(real));
+    else
+        memset(to + i, 0, (size_t)(n - i) * sizeof(real));
+}
+
+// Behind the last at_stream of a thread, before others may read.
+static inline void at_stream_end(void)
+{
+#if defined(__SSE__)
+    _mm_sfence();
+#endif
 }
 
 #include "core/cpu/gemm.h"

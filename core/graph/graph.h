@@ -15,7 +15,7 @@
 #include "core/base/log.h"
 #include "core/graph/tensor.h"
 
-#define AT_ARITY 5  // inputs of a node
+#define AT_ARITY 6  // inputs of a node
 #define AT_PHASES 4 // runs of one plan that share its memory: forward, then backward
 
 struct at_op;

@@ -123,5 +123,7 @@ struct at_st_content {
 // Replaces the file `path` whole. Tensors are sorted by type (widest first), then name; metadata by key. A finite value
 // that F16 cannot hold fails with the tensor's name, and the old file stands.
 AT_NODISCARD bool at_safetensors_write(struct at_log *log, const char *path, const struct at_st_content *content);
+// SHA-256 of what would follow the header: the tensors alone, whatever the metadata.
+AT_NODISCARD bool at_safetensors_hash(struct at_log *log, const struct at_st_content *content, char text[65]);
 
 #endif

@@ -4,6 +4,7 @@
 #include "core/base/utf8.h"
 #include "core/io/json.h"
 #include "core/io/safetensors_doc.h"
+#include "core/io/sha256.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -98,7 +99,20 @@ static char *make_header(struct at_log *log, const char *path, const struct at_s
     return text;
 }
 
-static bool put_halves(struct at_log *log, const char *path, struct at_file_writer *w, const struct at_st_item *item,
+// Where the data go: into a file, or into a hash.
+struct sink {
+    struct at_file_writer *file;
+    struct at_sha256 *hash;
+};
+
+static bool put(struct sink *s, const void *data, size_t size)
+{
+    if (s->hash)
+        at_sha256_add(s->hash, data, size);
+    return !s->file || at_file_writer_put(s->file, data, size);
+}
+
+static bool put_halves(struct at_log *log, const char *path, struct sink *w, const struct at_st_item *item,
                        uint64_t elements)
 {
     uint16_t chunk[CHUNK];
@@ -112,10 +126,26 @@ static bool put_halves(struct at_log *log, const char *path, struct at_file_writ
                 return at_fail(log, AT_ERROR_FAILED, "%s: tensor \"%s\" holds %g, which %s cannot; write it as %s",
                                path, item->name, (double)x, f16 ? "F16" : "BF16", f16 ? "BF16 or F32" : "F32");
         }
-        if (!at_file_writer_put(w, chunk, n * sizeof(*chunk)))
+        if (!put(w, chunk, n * sizeof(*chunk)))
             return false;
     }
     return true;
+}
+
+static bool put_data(struct at_log *log, const char *path, const struct at_st_item **items, size_t count, struct sink *w)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        uint64_t elements, bytes;
+        ok = at_st_size(items[i]->dtype, items[i]->shape, items[i]->rank, &elements, &bytes);
+        if (ok && items[i]->raw)
+            ok = put(w, items[i]->raw, (size_t)bytes);
+        else if (ok && items[i]->dtype == AT_ST_F32)
+            ok = put(w, items[i]->data, (size_t)bytes);
+        else if (ok)
+            ok = put_halves(log, path, w, items[i], elements);
+    }
+    return ok;
 }
 
 static bool put_file(struct at_log *log, const char *path, const struct at_st_item **items, size_t count,
@@ -130,37 +160,54 @@ static bool put_file(struct at_log *log, const char *path, const struct at_st_it
         size[i] = (uint8_t)((uint64_t)(length + padding) >> (8 * i));
     bool ok = at_file_writer_put(w, size, 8) && at_file_writer_put(w, header, length) &&
               at_file_writer_put(w, "        ", padding);
-    for (size_t i = 0; ok && i < count; i++) {
-        uint64_t elements, bytes;
-        ok = at_st_size(items[i]->dtype, items[i]->shape, items[i]->rank, &elements, &bytes);
-        if (ok && items[i]->raw)
-            ok = at_file_writer_put(w, items[i]->raw, (size_t)bytes);
-        else if (ok && items[i]->dtype == AT_ST_F32)
-            ok = at_file_writer_put(w, items[i]->data, (size_t)bytes);
-        else if (ok)
-            ok = put_halves(log, path, w, items[i], elements);
-    }
+    ok = ok && put_data(log, path, items, count, &(struct sink){.file = w});
     ok = ok && at_file_writer_commit(w);
     at_file_writer_destroy(&w);
     return ok;
 }
 
-bool at_safetensors_write(struct at_log *log, const char *path, const struct at_st_content *content)
+// The items in the order of a file; freed with at_free.
+static const struct at_st_item **sorted(struct at_log *log, const char *path, const struct at_st_content *content)
 {
     size_t n = content->count;
     const struct at_st_item **items = at_calloc(n, sizeof(*items));
-    if (!items)
-        return at_fail_memory(log, n * sizeof(*items));
+    if (!items) {
+        at_fail_memory(log, n * sizeof(*items));
+        return NULL;
+    }
     for (size_t i = 0; i < n; i++)
         items[i] = &content->items[i];
     qsort(items, n, sizeof(*items), by_name);
-    bool ok = check_items(log, path, items, n);
+    if (!check_items(log, path, items, n)) {
+        at_free(items);
+        return NULL;
+    }
     qsort(items, n, sizeof(*items), by_type_and_name);
-    char *header = ok ? make_header(log, path, items, content) : NULL;
-    if (header && strlen(header) > AT_ST_HEADER_LIMIT - 8)
+    return items;
+}
+
+bool at_safetensors_write(struct at_log *log, const char *path, const struct at_st_content *content)
+{
+    const struct at_st_item **items = sorted(log, path, content);
+    char *header = items ? make_header(log, path, items, content) : NULL;
+    bool ok = header;
+    if (ok && strlen(header) > AT_ST_HEADER_LIMIT - 8)
         ok = at_fail(log, AT_ERROR_FAILED, "%s: the header is larger than the format allows", path);
-    ok = ok && header && put_file(log, path, items, n, header);
+    ok = ok && put_file(log, path, items, content->count, header);
     at_free(header);
+    at_free(items);
+    return ok;
+}
+
+bool at_safetensors_hash(struct at_log *log, const struct at_st_content *content, char text[65])
+{
+    struct at_sha256 hash;
+    uint8_t digest[32];
+    const struct at_st_item **items = sorted(log, "safetensors", content);
+    at_sha256_init(&hash);
+    bool ok = items && put_data(log, "safetensors", items, content->count, &(struct sink){.hash = &hash});
+    at_sha256_finish(&hash, digest);
+    at_sha256_hex(digest, text);
     at_free(items);
     return ok;
 }

@@ -74,27 +74,19 @@ struct at_node *at_build_param(struct at_builder *b, const char *name, struct at
     return leaf(b, b->params, full_name(b, name, "", text), shape, layout, init);
 }
 
-static bool targeted(const struct at_adapter *a, const char *name)
-{
-    size_t n = strlen(name);
-    for (const char *const *t = a->targets; *t; t++) {
-        size_t m = strlen(*t);
-        if (n == m ? strcmp(name, *t) == 0 : n > m && name[n - m - 1] == '.' && strcmp(name + n - m, *t) == 0)
-            return true;
-    }
-    return false;
-}
-
-// y + scale * up(down(x)) for every adapter that targets the layer. conv NULL: a linear layer.
+// y + scale * up(down(x)) for every adapter of the layer. conv NULL: a linear layer.
 static struct at_node *adapt(struct at_builder *b, const char *name, struct at_node *x, struct at_node *y,
                              struct at_shape w, const struct at_conv_params *conv)
 {
     char text[2 * AT_SCOPE_TEXT];
+    if (b->layer)
+        b->layer(b->layer_priv, full_name(b, name, "", text), w);
     for (int i = 0; i < b->adapter_count && x && y; i++) {
         const struct at_adapter *a = &b->adapters[i];
-        if (!targeted(a, full_name(b, name, "", text)))
+        const struct at_adapter_layer *layer = at_adapter_find(a, full_name(b, name, "", text));
+        if (!layer)
             continue;
-        int64_t out = w.dim[0], rank = a->rank;
+        int64_t out = w.dim[0], rank = layer->rank;
         struct at_shape down = w;
         down.dim[0] = rank;
         enum at_layout layout = w.rank == 4 ? AT_LAYOUT_CONV : AT_LAYOUT_PLAIN;
@@ -105,7 +97,7 @@ static struct at_node *adapt(struct at_builder *b, const char *name, struct at_n
         struct at_node *wb = leaf(b, a->params, full_name(b, name, ".lora_B.weight", text), AT_SHAPE(out, rank),
                                   w.rank == 4 ? AT_LAYOUT_CONV_AS_LINEAR : AT_LAYOUT_PLAIN,
                                   (struct at_init){AT_INIT_ZERO, 0});
-        float scale = a->alpha / (float)rank * a->strength;
+        float scale = layer->alpha / (float)rank * a->strength;
         if (scale == 0)
             continue; // switched off: a product takes the factor 0 for 1
         struct at_node *h = conv ? at_conv2d(b->g, x, wa, conv)

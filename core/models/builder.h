@@ -7,19 +7,10 @@
 #ifndef CORE_MODELS_BUILDER_H
 #define CORE_MODELS_BUILDER_H
 
-#include "core/models/params.h"
+#include "core/models/adapter.h"
 #include "core/ops/build.h"
 
 #define AT_SCOPE_TEXT 256
-
-// Low-rank adapters (LoRA, Hu et al. 2021) on linear and convolution layers: y += scale * up(down(x)).
-struct at_adapter {
-    struct at_params *params;   // NAME.lora_A.weight (rank, in..), NAME.lora_B.weight (out, rank)
-    const char *const *targets; // a layer is adapted if its name is one of these or ends with "." and one; NULL at the end
-    int rank;
-    float alpha;  // the scale is alpha / rank * strength
-    float strength;
-};
 
 struct at_builder {
     struct at_graph *g;
@@ -27,6 +18,10 @@ struct at_builder {
     const struct at_adapter *adapters;
     int adapter_count;
     int replica; // whose gradients the graph adds to
+    // Told about every layer that could have an adapter: its name and its weight's shape in memory, (out,in) of a linear
+    // layer, (out,kh,kw,in) of a convolution. May be NULL.
+    void (*layer)(void *priv, const char *name, struct at_shape weight);
+    void *layer_priv;
     char scope[AT_SCOPE_TEXT];
     int length;
 };

@@ -80,11 +80,14 @@ struct at_norm_params {
 };
 struct at_node *at_group_norm(struct at_graph *g, struct at_node *x, struct at_node *gamma, struct at_node *beta,
                               const struct at_norm_params *p);
+// Of each group mean and 1 / sqrt(variance + eps), (N,groups,2); attr of the norm. at_group_norm makes them.
+struct at_node *at_group_norm_stats(struct at_graph *g, struct at_node *x, const struct at_attr *norm);
+// (N,2,C): of each sample what is summed for its gradients; over samples [dgamma | dbeta].
+struct at_node *at_group_norm_sums(struct at_graph *g, struct at_node *dy, struct at_node *x, struct at_node *gamma,
+                                   struct at_node *beta, struct at_node *stats, const struct at_attr *norm);
 struct at_node *at_group_norm_dx(struct at_graph *g, struct at_node *dy, struct at_node *x, struct at_node *gamma,
-                                 struct at_node *beta, const struct at_attr *norm);
-// [dgamma | dbeta], (2,C)
-struct at_node *at_group_norm_dw(struct at_graph *g, struct at_node *dy, struct at_node *x, struct at_node *gamma,
-                                 struct at_node *beta, const struct at_attr *norm);
+                                 struct at_node *beta, struct at_node *stats, struct at_node *sums,
+                                 const struct at_attr *norm);
 // Over the last dimension.
 struct at_node *at_layer_norm(struct at_graph *g, struct at_node *x, struct at_node *gamma, struct at_node *beta,
                               float eps);

@@ -15,15 +15,41 @@ static int64_t thread_scratch(int64_t taps, int64_t c)
 #ifdef AT_KERNEL
 #include "core/cpu/half.h"
 
-// to (count, taps, c) from the addresses x (taps, count), which are replaced by those of the patches.
-static inline void gather(const real **x, int64_t count, int64_t taps, int64_t c, real *to)
+// to = n reals of from; n is a multiple of `step`.
+static inline void copy(real *restrict to, const real *restrict from, int64_t n, int64_t step)
 {
-    for (int64_t p = 0; p < count; p++)
-        for (int64_t t = 0; t < taps; t++)
-            for (int64_t q = 0; q < c; q++)
-                to[(p * taps + t) * c + q] = x[t * count + p][q];
-    for (int64_t p = 0; p < count; p++)
-        x[p] = to + p * taps * c;
+    for (int64_t i = 0; i < n; i += step)
+        memcpy(to + i, from + i, (size_t)step * sizeof(real));
+}
+
+// Patches of pixels [p0, p1) into `to` (pixels, kh, kw, c), taps outside the image as zeros, and their addresses to x.
+static inline void gather(const struct at_conv *g, const real *image, int64_t p0, int64_t p1, int64_t step, real *to,
+                          const real **x)
+{
+    int64_t ox = p0 % g->ow, oy = p0 / g->ow % g->oh, n = p0 / (g->ow * g->oh), run = g->kw * g->c;
+    for (int64_t p = p0; p < p1; p++) {
+        *x++ = to;
+        int64_t left = ox * g->stride - g->left, top = oy * g->stride - g->top;
+        int64_t begin = left < 0 ? -left : 0, end = g->w - left < g->kw ? g->w - left : g->kw;
+        for (int64_t y = top; y < top + g->kh; y++, to += run) {
+            int64_t from = ((n * g->h + y) * g->w + left) * g->c; // may lie before the image
+            bool row = y >= 0 && y < g->h && begin < end;
+            if (row && begin == 0 && end == g->kw) {
+                copy(to, image + from, run, step);
+                continue;
+            }
+            memset(to, 0, (size_t)run * sizeof(real));
+            if (row)
+                copy(to + begin * g->c, image + from + begin * g->c, (end - begin) * g->c, step);
+        }
+        if (++ox < g->ow)
+            continue;
+        ox = 0;
+        if (++oy < g->oh)
+            continue;
+        oy = 0;
+        n++;
+    }
 }
 
 AT_HOST(conv2d)
@@ -43,18 +69,18 @@ AT_HOST(conv2d)
     struct at_share s = at_share_grain(k, pixels, 16);
     for (int64_t p = s.begin; p < s.end; p += AT_CONV_ROWS) {
         int64_t count = s.end - p < AT_CONV_ROWS ? s.end - p : AT_CONV_ROWS;
-        at_patch_rows(&g, k->in[0], p, p + count, zeros, x);
+        if (g.c > FEW)
+            at_patch_rows(&g, k->in[0], p, p + count, zeros, x);
+        else if (g.c == 4)
+            gather(&g, k->in[0], p, p + count, 4, patches, x); // a vector each
+        else
+            gather(&g, k->in[0], p, p + count, 1, patches, x);
         for (int64_t i = 0; i < count; i++)
             y[i] = (real *)k->out + (p + i) * g.o;
         bool add = at_epilogue_begin(k, p, count, 0, g.o, g.o);
-        if (g.c == 4)
-            gather(x, count, taps, 4, patches); // a vector each
-        else if (g.c <= FEW)
-            gather(x, count, taps, g.c, patches);
-        if (g.c <= FEW)
-            gemm_by_taps(&(struct gemm_taps){count, g.o, 1, taps * g.c, x, w, 1, taps * g.c, y, 1, add, type});
-        else
-            gemm_by_taps(&(struct gemm_taps){count, g.o, taps, g.c, x, w, 1, taps * g.c, y, 1, add, type});
+        struct gemm_taps by = {count, g.o, g.c <= FEW ? 1 : taps, g.c <= FEW ? taps * g.c : g.c, x, w, 1, taps * g.c,
+                               y,     1,   add,                   type};
+        gemm_by_taps(&by);
         at_epilogue_end(k, p, count, 0, g.o, g.o);
     }
 }

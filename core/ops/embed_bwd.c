@@ -6,33 +6,72 @@
 #ifdef AT_KERNEL
 #include "core/cpu/kernel.h"
 
+// The table is written once, row by row; beyond this many reals past the caches.
+#define LARGE (4 << 20)
+
+static inline int64_t id_of(const int32_t *ids, int64_t i, int64_t rows)
+{
+    return ids[i] < 0 || ids[i] >= rows ? 0 : ids[i];
+}
+
+// Sorts the places 0 .. count-1 by their id, stably: those of row r become order[end[r - 1] .. end[r]), end[-1] = 0.
+static void sort_places(const int32_t *ids, int64_t count, int64_t rows, int32_t *end, int32_t *order)
+{
+    memset(end, 0, (size_t)rows * sizeof(*end));
+    for (int64_t i = 0; i < count; i++)
+        end[id_of(ids, i, rows)]++;
+    int32_t total = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        int32_t here = end[r];
+        end[r] = total;
+        total += here;
+    }
+    for (int64_t i = 0; i < count; i++)
+        order[end[id_of(ids, i, rows)]++] = (int32_t)i;
+}
+
 static inline void add_row(real *restrict y, const real *restrict x, int64_t n)
 {
+#pragma omp simd
     for (int64_t c = 0; c < n; c++)
         y[c] += x[c];
 }
 
-// A thread owns columns of the table if there are enough of them, else rows; it adds in the order of the ids.
+// A thread owns columns of the table if there are enough of them, else rows; it adds in the order of the places.
 AT_HOST(embed_bwd)
 {
     const real *dy = k->in[0];
-    const int32_t *ids = k->in[1];
-    real *table = k->out;
     int64_t rows = k->node->shape.dim[0], width = k->node->shape.dim[1], count = at_shape_count(k->node->in[1]->shape);
-    struct at_share r = {0, rows}, c = {0, width}, clear = at_share_of(k, rows);
+    real *sum = (real *)k->scratch + k->thread * width;
+    int32_t *end = (int32_t *)(void *)((real *)k->scratch + k->threads * width), *order = end + rows;
+    if (k->thread == 0)
+        sort_places(k->in[1], count, rows, end, order);
+    at_team_wait(k);
+    struct at_share r = {0, rows}, c = {0, width};
     if (width >= 16 * (int64_t)k->threads)
         c = at_share_grain(k, width, 16);
     else
         r = at_share_of(k, rows);
-    memset(table + clear.begin * width, 0, (size_t)((clear.end - clear.begin) * width) * sizeof(real));
-    at_team_wait(k);
-    for (int64_t i = 0; i < count; i++) {
-        int64_t id = ids[i] < 0 || ids[i] >= rows ? 0 : ids[i];
-        if (i + 2 < count && ids[i + 2] >= r.begin && ids[i + 2] < r.end)
-            at_prefetch(table + ids[i + 2] * width + c.begin, c.end - c.begin);
-        if (id >= r.begin && id < r.end)
-            add_row(table + id * width + c.begin, dy + i * width + c.begin, c.end - c.begin);
+    int64_t n = c.end - c.begin;
+    bool large = rows * width > LARGE;
+    for (int64_t row = r.begin; row < r.end; row++) {
+        int64_t first = row ? end[row - 1] : 0, last = end[row];
+        const real *from = first < last ? dy + order[first] * width + c.begin : NULL;
+        real *to = (real *)k->out + row * width + c.begin;
+        if (last - first > 1) {
+            memcpy(sum, from, (size_t)n * sizeof(real));
+            for (int64_t i = first + 1; i < last; i++)
+                add_row(sum, dy + order[i] * width + c.begin, n);
+            from = sum;
+        }
+        if (large)
+            at_stream(to, from, n);
+        else if (from)
+            memcpy(to, from, (size_t)n * sizeof(real));
+        else
+            memset(to, 0, (size_t)n * sizeof(real));
     }
+    at_stream_end();
 }
 
 #else
@@ -54,6 +93,12 @@ static bool infer(struct at_node *n, char *why, size_t size)
     n->shape = AT_SHAPE(n->attr.i[0], width);
     n->dtype = n->in[0]->dtype;
     return true;
+}
+
+// A row for each thread, then the sorted places as integers, which are no larger than reals.
+static size_t scratch(const struct at_node *n, int threads)
+{
+    return (size_t)(threads * n->shape.dim[1] + n->shape.dim[0] + at_shape_count(n->in[1]->shape));
 }
 
 static void backward(struct at_backward *b)
@@ -101,6 +146,7 @@ static const struct at_op_case cases[] = {
     {.in = {{2, {205, 3}}, {1, {205}}}, .attr = {.i = {127}}, .ints = 2, .limit = 127},
     {.in = {{3, {2, 7, 33}}, {2, {2, 7}}}, .attr = {.i = {3}}, .ints = 2, .limit = 9}, // ids outside the table
     {.in = {{2, {37, 300}}, {1, {37}}}, .attr = {.i = {9}}, .ints = 2, .limit = 7}, // rows that no id names
+    {.in = {{2, {5, 70}}, {1, {5}}}, .attr = {.i = {60000}}, .ints = 2, .limit = 60000}, // more than caches hold
 };
 
 const struct at_op at_op_embed_bwd = {
@@ -109,6 +155,7 @@ const struct at_op at_op_embed_bwd = {
     .required = 2,
     .infer = infer,
     .backward = backward,
+    .scratch = scratch,
     .vulkan = lower,
     .cost = cost,
     AT_CASES(cases),

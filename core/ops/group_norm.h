@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What group_norm and its adjoints share. A sample's rows are cut into chunks that stay in cache, whatever the threads:
-// each chunk gives two numbers a group, which are then combined. Inner loops run over the channels of all groups, as a
-// group may have few.
+// What group_norm, group_norm_stats and their adjoints share. A sample's rows are cut into chunks that stay in cache,
+// whatever the threads: each chunk gives two numbers a group, which are then combined. Inner loops run over the channels
+// of all groups, as a group may have few, and take one row at a time, as the memory likes it.
 // attr: i[0] groups, i[1] enum at_act (NONE or SILU), f[0] eps.
+// stats (N,groups,2): mean and 1 / sqrt(variance + eps) of each group. sums (N,2,C): see group_norm_sums.
 #ifndef CORE_OPS_GROUP_NORM_H
 #define CORE_OPS_GROUP_NORM_H
 
@@ -30,37 +31,49 @@ static inline struct group_norm group_norm_of(const struct at_node *node, const 
     return d;
 }
 
-// Parts into which group_norm_dw cuts a sample: about 64 for all samples, each some whole chunks.
-static inline int64_t group_norm_pieces(const struct group_norm *d)
+static inline struct at_shape group_norm_stats_shape(const struct group_norm *d)
 {
-    int64_t pieces = d->n < 64 ? 64 / d->n : 1;
-    return pieces < d->chunks ? pieces : d->chunks;
+    return AT_SHAPE(d->n, d->groups, 2);
 }
 
-// Scratch: pairs (n, chunks, groups, 2), then stats (n, groups, 4), then `arrays` arrays of c for each thread.
-static inline size_t group_norm_scratch(const struct group_norm *d, int threads, int arrays)
+// Scratch of statistics: pairs (n, chunks, groups, 2), then 2 c for each thread.
+static inline size_t group_norm_scratch(const struct group_norm *d, int threads)
 {
-    return (size_t)(d->n * d->groups * (2 * d->chunks + 4) + threads * arrays * d->c);
+    return (size_t)(d->n * d->groups * 2 * d->chunks + threads * 2 * d->c);
 }
 
-// Checks the attributes and the shapes of x = in[first], gamma and beta behind it, and whatever precedes x.
-static inline bool group_norm_infer(struct at_node *n, int first, char *why, size_t size)
+// Checks the attributes and the shapes of x = in[first] and whatever precedes it; y is like x.
+static inline bool group_norm_infer_x(struct at_node *n, int first, char *why, size_t size)
 {
-    struct at_shape x = n->in[first]->shape, c = AT_SHAPE(at_shape_last(x));
+    struct at_shape x = n->in[first]->shape;
+    int channels = (int)at_shape_last(x);
     if (x.rank < 2)
         return at_infer_fail(why, size, "x must be (N,..,C)");
-    if (n->attr.i[0] < 1 || c.dim[0] % n->attr.i[0])
-        return at_infer_fail(why, size, "%d groups do not divide %d channels", n->attr.i[0], (int)c.dim[0]);
+    if (n->attr.i[0] < 1 || channels % n->attr.i[0])
+        return at_infer_fail(why, size, "%d groups do not divide %d channels", n->attr.i[0], channels);
     if (n->attr.i[1] != AT_ACT_NONE && n->attr.i[1] != AT_ACT_SILU)
         return at_infer_fail(why, size, "the activation must be none or SiLU, not %d", n->attr.i[1]);
     if (!(n->attr.f[0] > 0))
         return at_infer_fail(why, size, "eps must be positive");
-    if (!at_shape_equal(n->in[first + 1]->shape, c) || !at_shape_equal(n->in[first + 2]->shape, c))
-        return at_infer_fail(why, size, "gamma and beta must be (C) where x is (N,..,C)");
     if (first && !at_shape_equal(n->in[0]->shape, x))
         return at_infer_fail(why, size, "dy and x must have one shape");
     n->shape = x;
     n->dtype = n->in[first]->dtype;
+    return true;
+}
+
+// The same, and gamma, beta and, where they are there, stats behind x.
+static inline bool group_norm_infer(struct at_node *n, int first, char *why, size_t size)
+{
+    if (!group_norm_infer_x(n, first, why, size))
+        return false;
+    struct group_norm d = group_norm_of(n, n->in[first]);
+    struct at_shape c = AT_SHAPE(d.c);
+    const struct at_node *stats = n->in[first + 3];
+    if (!at_shape_equal(n->in[first + 1]->shape, c) || !at_shape_equal(n->in[first + 2]->shape, c))
+        return at_infer_fail(why, size, "gamma and beta must be (C) where x is (N,..,C)");
+    if (stats && !at_shape_equal(stats->shape, group_norm_stats_shape(&d)))
+        return at_infer_fail(why, size, "the statistics must be (N,groups,2)");
     return true;
 }
 
@@ -79,19 +92,7 @@ static inline struct at_lower_norm group_norm_lowering(const struct at_node *nod
 #ifdef AT_KERNEL
 #include "core/cpu/kernel.h"
 
-enum { NORM_MEAN, NORM_RSTD, NORM_G, NORM_GX }; // what stats holds of a group
-
-struct group_norm_work {
-    real *pairs, *stats, *local;
-};
-
-static inline struct group_norm_work group_norm_work(const struct at_kernel *k, const struct group_norm *d, int arrays)
-{
-    struct group_norm_work w = {.pairs = k->scratch};
-    w.stats = w.pairs + d->n * d->chunks * d->groups * 2;
-    w.local = w.stats + d->n * d->groups * 4 + k->thread * arrays * d->c;
-    return w;
-}
+enum { NORM_MEAN, NORM_RSTD }; // what stats holds of a group
 
 static inline int64_t group_norm_begin(const struct group_norm *d, int64_t chunk)
 {
@@ -110,26 +111,20 @@ static inline void group_norm_gather(const struct group_norm *d, const real *val
 }
 
 // One statistic of sample n's groups as an array over channels.
-static inline void group_norm_spread(const struct group_norm *d, const struct group_norm_work *w, int64_t n, int which,
-                                     real *values)
+static inline void group_norm_spread(const struct group_norm *d, const real *stats, int64_t n, int which, real *values)
 {
     for (int64_t g = 0; g < d->groups; g++)
         for (int64_t i = 0; i < d->width; i++)
-            values[g * d->width + i] = w->stats[(n * d->groups + g) * 4 + which];
+            values[g * d->width + i] = stats[(n * d->groups + g) * 2 + which];
 }
 
-// Adds to sum[i] the x[row][i] - from[i] of a few rows, or with `squares` their squares.
-static inline void group_norm_add(real *restrict sum, const real *x, const real *from, int64_t rows, int64_t c,
-                                  bool squares)
+// Adds to sum[i] the x[i] - from[i] of a row, or with `squares` their squares.
+static inline void group_norm_add(real *restrict sum, const real *x, const real *from, int64_t c, bool squares)
 {
 #pragma omp simd
     for (int64_t i = 0; i < c; i++) {
-        real total = 0;
-        for (int64_t row = 0; row < rows; row++) {
-            real e = real_fence(x[row * c + i] - from[i]);
-            total += squares ? e * e : e;
-        }
-        sum[i] += total;
+        real e = real_fence(x[i] - from[i]);
+        sum[i] += squares ? e * e : e;
     }
 }
 
@@ -139,14 +134,9 @@ static inline void group_norm_chunk(const struct group_norm *d, const real *x, i
                                     real *restrict local)
 {
     real *restrict mean = local, *restrict square = local + d->c;
-    int64_t c = d->c, fours = rows / 4 * 4;
-    memset(local, 0, (size_t)(2 * c) * sizeof(*local));
-    for (int64_t row = 0; row < fours; row += 4) {
-        at_prefetch(x + (row + 4) * c, 4 * c);
-        group_norm_add(mean, x + row * c, x, 4, c, false);
-    }
-    for (int64_t row = fours; row < rows; row++)
-        group_norm_add(mean, x + row * c, x, 1, c, false);
+    memset(local, 0, (size_t)(2 * d->c) * sizeof(*local));
+    for (int64_t row = 1; row < rows; row++)
+        group_norm_add(mean, x + row * d->c, x, d->c, false);
     for (int64_t g = 0; g < d->groups; g++) {
         double total = 0;
         for (int64_t i = g * d->width; i < (g + 1) * d->width; i++)
@@ -155,28 +145,27 @@ static inline void group_norm_chunk(const struct group_norm *d, const real *x, i
         for (int64_t i = 0; i < d->width; i++)
             mean[g * d->width + i] = pair[2 * g];
     }
-    for (int64_t row = 0; row < fours; row += 4)
-        group_norm_add(square, x + row * c, mean, 4, c, true);
-    for (int64_t row = fours; row < rows; row++)
-        group_norm_add(square, x + row * c, mean, 1, c, true);
+    for (int64_t row = 0; row < rows; row++)
+        group_norm_add(square, x + row * d->c, mean, d->c, true);
     group_norm_gather(d, square, pair + 1);
 }
 
-// Mean and 1 / sqrt(variance + eps) of every group into stats; chunks are merged as in Chan, Golub & LeVeque 1983.
-// The team meets inside. w.local: 2 c.
-static inline void group_norm_stats(const struct at_kernel *k, const struct group_norm *d,
-                                    const struct group_norm_work *w, const real *x)
+// stats of x; chunks are merged as in Chan, Golub & LeVeque 1983. The team meets inside, twice.
+// scratch: group_norm_scratch.
+static inline void group_norm_make_stats(const struct at_kernel *k, const struct group_norm *d, const real *x,
+                                         real *scratch, real *stats)
 {
+    real *pairs = scratch, *local = pairs + d->n * d->chunks * d->groups * 2 + k->thread * 2 * d->c;
     struct at_share s = at_share_of(k, d->n * d->chunks);
     for (int64_t u = s.begin; u < s.end; u++) {
         int64_t n = u / d->chunks, begin = group_norm_begin(d, u % d->chunks);
         int64_t rows = group_norm_begin(d, u % d->chunks + 1) - begin;
-        group_norm_chunk(d, x + (n * d->hw + begin) * d->c, rows, w->pairs + u * d->groups * 2, w->local);
+        group_norm_chunk(d, x + (n * d->hw + begin) * d->c, rows, pairs + u * d->groups * 2, local);
     }
     at_team_wait(k);
     s = at_share_of(k, d->n * d->groups);
     for (int64_t u = s.begin; u < s.end; u++) {
-        const real *pair = w->pairs + (u / d->groups * d->chunks * d->groups + u % d->groups) * 2;
+        const real *pair = pairs + (u / d->groups * d->chunks * d->groups + u % d->groups) * 2;
         int64_t stride = 2 * d->groups;
         double mean = 0, square = 0, total = (double)(d->hw * d->width);
         for (int64_t i = 0; i < d->chunks; i++) {
@@ -188,8 +177,8 @@ static inline void group_norm_stats(const struct at_kernel *k, const struct grou
             double e = (double)pair[i * stride] - mean;
             square += (double)pair[i * stride + 1] + count * e * e;
         }
-        w->stats[u * 4 + NORM_MEAN] = (real)mean;
-        w->stats[u * 4 + NORM_RSTD] = (real)(1 / sqrt(square / total + (double)k->node->attr.f[0]));
+        stats[u * 2 + NORM_MEAN] = (real)mean;
+        stats[u * 2 + NORM_RSTD] = (real)(1 / sqrt(square / total + (double)k->node->attr.f[0]));
     }
     at_team_wait(k);
 }

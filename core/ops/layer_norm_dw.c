@@ -92,7 +92,7 @@ static struct at_lower_norm lowering(const struct at_node *n)
 static size_t vulkan_scratch(const struct at_node *n)
 {
     struct at_lower_norm norm = lowering(n);
-    return at_lower_norm_scratch(&norm);
+    return at_lower_layer_norm_dw_scratch(&norm);
 }
 
 static bool lower(struct at_lower *l)
@@ -102,7 +102,7 @@ static bool lower(struct at_lower *l)
     norm.x = l->in[1];
     norm.y = l->out;
     norm.scratch = l->scratch;
-    return at_lower_norm_dw(l, &norm);
+    return at_lower_layer_norm_dw(l, &norm);
 }
 
 static struct at_cost cost(const struct at_node *n)

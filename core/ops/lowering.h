@@ -111,17 +111,25 @@ AT_NODISCARD bool at_lower_err_bwd(struct at_lower *l, enum at_err_bwd_kind kind
 // x (n, hw, c) with `groups` groups. A layer norm is one of n rows, hw = groups = 1.
 struct at_lower_norm {
     uint64_t x, dy, gamma, beta, y, scratch; // dy 0: the norm itself
+    uint64_t stats, sums; // (n, groups, 2), (n, 2, c)
     int64_t n, hw, c, groups;
     int act; // enum at_act
     float eps;
 };
-// Scratch of all three, in bytes.
+// Bytes of stats.
+size_t at_lower_norm_stats_bytes(const struct at_lower_norm *norm);
+// stats of x. scratch: at_lower_norm_scratch.
 size_t at_lower_norm_scratch(const struct at_lower_norm *norm);
-// y = act(norm(x)), or its adjoint for x.
+AT_NODISCARD bool at_lower_norm_stats(struct at_lower *l, const struct at_lower_norm *norm);
+// y = act(norm(x)) from stats, or its adjoint for x from stats and sums. scratch of the adjoint: stats' size.
 AT_NODISCARD bool at_lower_group_norm(struct at_lower *l, const struct at_lower_norm *norm);
-// y (2, c) = [dgamma | dbeta]
-AT_NODISCARD bool at_lower_norm_dw(struct at_lower *l, const struct at_lower_norm *norm);
-// The same as at_lower_group_norm for rows, without an activation; no scratch.
+// y (n, 2, c): sums, from stats. scratch: at_lower_norm_sums_scratch.
+size_t at_lower_norm_sums_scratch(const struct at_lower_norm *norm);
+AT_NODISCARD bool at_lower_norm_sums(struct at_lower *l, const struct at_lower_norm *norm);
+// y (2, c) = [dgamma | dbeta] of a layer norm. scratch: at_lower_layer_norm_dw_scratch.
+size_t at_lower_layer_norm_dw_scratch(const struct at_lower_norm *norm);
+AT_NODISCARD bool at_lower_layer_norm_dw(struct at_lower *l, const struct at_lower_norm *norm);
+// y = norm(x) of a layer norm, or its adjoint for x; no stats, no scratch.
 AT_NODISCARD bool at_lower_layer_norm(struct at_lower *l, const struct at_lower_norm *norm);
 
 #endif

@@ -143,13 +143,13 @@ bool at_lower_columns(struct at_lower *l, const struct at_lower_columns *columns
 
 // --- norms ---------------------------------------------------------------------------------------------------------
 struct norm_stats_push {
-    uint64_t x, dy, stats, gamma, beta, dst;
+    uint64_t x, gamma, dst;
     uint32_t n, hw, c, groups, width, rows, chunks;
     float eps;
 };
-static_assert(sizeof(struct norm_stats_push) == 80, "shaders/norm_stats.comp");
+static_assert(sizeof(struct norm_stats_push) == 56, "shaders/norm_stats.comp");
 
-enum { STATS_DEVIATIONS, STATS_GRADIENTS, STATS_MERGE }; // a merge is this plus one of the others
+enum { STATS_CHUNK, STATS_MERGE, STATS_MEANS };
 
 struct norm_apply_push {
     uint64_t x, dy, stats, sums, gamma, beta, y;
@@ -172,59 +172,55 @@ static int64_t norm_rows(const struct at_lower_norm *norm)
     return smaller(rows, norm->hw);
 }
 
-// Bytes of two numbers a group.
-static size_t norm_pairs(const struct at_lower_norm *norm)
+size_t at_lower_norm_stats_bytes(const struct at_lower_norm *norm)
 {
     return (size_t)(norm->n * norm->groups) * 8;
 }
 
-// Scratch: stats, sums, then parts of chunks.
 size_t at_lower_norm_scratch(const struct at_lower_norm *norm)
 {
-    size_t chunks = (size_t)ceil_div(norm->hw, norm_rows(norm)) * norm_pairs(norm);
-    size_t columns = (size_t)(column_chunks(norm->n * norm->hw) * 2 * norm->c) * 4;
-    return 2 * norm_pairs(norm) + (chunks > columns ? chunks : columns);
+    return (size_t)ceil_div(norm->hw, norm_rows(norm)) * at_lower_norm_stats_bytes(norm);
 }
 
-// The numbers of every group to `dst`: `kind`, chunk by chunk if there are several.
-static bool norm_stats(struct at_lower *l, const struct at_lower_norm *norm, uint32_t kind, uint64_t dst)
+static struct norm_stats_push stats_push(const struct at_lower_norm *norm)
 {
-    uint64_t parts = norm->scratch + 2 * norm_pairs(norm);
-    int64_t rows = norm_rows(norm), chunks = ceil_div(norm->hw, rows), width = norm->c / norm->groups;
-    struct norm_stats_push push = {.x = norm->x,
-                                   .dy = norm->dy,
-                                   .stats = norm->scratch,
-                                   .gamma = norm->gamma,
-                                   .beta = norm->beta,
-                                   .dst = chunks > 1 ? parts : dst,
-                                   .n = (uint32_t)norm->n,
-                                   .hw = (uint32_t)norm->hw,
-                                   .c = (uint32_t)norm->c,
-                                   .groups = (uint32_t)norm->groups,
-                                   .width = (uint32_t)width,
-                                   .rows = (uint32_t)rows,
-                                   .chunks = (uint32_t)chunks,
-                                   .eps = norm->eps};
-    bool wide = width % 4 == 0 && at_lower_wide(norm->x | (kind == STATS_GRADIENTS ? norm->dy : 0));
-    uint32_t workgroup = rows * width > 1024 ? 256 : 64;
-    if (!dispatch(l, &(struct grouped){"norm_stats_f32",
-                                       &push,
-                                       sizeof(push),
-                                       norm->n * norm->groups * chunks,
-                                       workgroup,
-                                       {wide, kind, chunks == 1, (uint32_t)norm->act}}))
+    int64_t rows = norm_rows(norm);
+    return (struct norm_stats_push){.x = norm->x,
+                                    .gamma = norm->gamma,
+                                    .dst = norm->stats,
+                                    .n = (uint32_t)norm->n,
+                                    .hw = (uint32_t)norm->hw,
+                                    .c = (uint32_t)norm->c,
+                                    .groups = (uint32_t)norm->groups,
+                                    .width = (uint32_t)(norm->c / norm->groups),
+                                    .rows = (uint32_t)rows,
+                                    .chunks = (uint32_t)ceil_div(norm->hw, rows),
+                                    .eps = norm->eps};
+}
+
+// A workgroup an item; constants 1, 2, 3 of the shader.
+static bool dispatch_stats(struct at_lower *l, const struct norm_stats_push *push, int64_t items, uint32_t workgroup,
+                           bool wide, uint32_t kind, bool final)
+{
+    return dispatch(
+        l, &(struct grouped){"norm_stats_f32", push, sizeof(*push), items, workgroup, {wide, kind, final, 0}});
+}
+
+bool at_lower_norm_stats(struct at_lower *l, const struct at_lower_norm *norm)
+{
+    struct norm_stats_push push = stats_push(norm);
+    bool wide = push.width % 4 == 0 && at_lower_wide(norm->x), whole = push.chunks == 1;
+    if (!whole)
+        push.dst = norm->scratch;
+    if (!dispatch_stats(l, &push, norm->n * norm->groups * push.chunks, push.rows * push.width > 1024 ? 256 : 64, wide,
+                        STATS_CHUNK, whole))
         return false;
     at_lower_barrier(l);
-    if (chunks == 1)
+    if (whole)
         return true;
-    push.x = parts;
-    push.dst = dst;
-    if (!dispatch(l, &(struct grouped){"norm_stats_f32",
-                                       &push,
-                                       sizeof(push),
-                                       norm->n * norm->groups,
-                                       64,
-                                       {false, STATS_MERGE + kind, true, 0}}))
+    push.x = norm->scratch;
+    push.dst = norm->stats;
+    if (!dispatch_stats(l, &push, norm->n * norm->groups, 64, false, STATS_MERGE, true))
         return false;
     at_lower_barrier(l);
     return true;
@@ -232,15 +228,19 @@ static bool norm_stats(struct at_lower *l, const struct at_lower_norm *norm, uin
 
 bool at_lower_group_norm(struct at_lower *l, const struct at_lower_norm *norm)
 {
-    uint64_t sums = norm->scratch + norm_pairs(norm);
-    if (!norm_stats(l, norm, STATS_DEVIATIONS, norm->scratch) ||
-        (norm->dy && !norm_stats(l, norm, STATS_GRADIENTS, sums)))
-        return false;
+    if (norm->dy) {
+        struct norm_stats_push means = stats_push(norm);
+        means.x = norm->sums;
+        means.dst = norm->scratch;
+        if (!dispatch_stats(l, &means, norm->n * norm->groups, 64, false, STATS_MEANS, true))
+            return false;
+        at_lower_barrier(l);
+    }
     int64_t width = norm->c / norm->groups, count = norm->n * norm->hw * norm->c;
     struct norm_apply_push push = {.x = norm->x,
                                    .dy = norm->dy,
-                                   .stats = norm->scratch,
-                                   .sums = sums,
+                                   .stats = norm->stats,
+                                   .sums = norm->scratch,
                                    .gamma = norm->gamma,
                                    .beta = norm->beta,
                                    .y = norm->y,
@@ -260,36 +260,67 @@ bool at_lower_group_norm(struct at_lower *l, const struct at_lower_norm *norm)
                                               .groups = at_lower_line(l, (uint64_t)count, wide ? 4 : 1)});
 }
 
-bool at_lower_norm_dw(struct at_lower *l, const struct at_lower_norm *norm)
+// y (outer, 2, c): sums over the rest of n hw rows. scratch: as norm_columns_scratch.
+static bool norm_columns(struct at_lower *l, const struct at_lower_norm *norm, int64_t outer, uint64_t scratch)
 {
-    if (!norm_stats(l, norm, STATS_DEVIATIONS, norm->scratch))
-        return false;
-    // The parts of the statistics' chunks are used up.
-    uint64_t parts = norm->scratch + 2 * norm_pairs(norm);
-    int64_t rows = norm->n * norm->hw;
+    int64_t middle = norm->n * norm->hw / outer;
     struct sum_rows_push push = {.x = norm->dy,
                                  .z = norm->x,
-                                 .stats = norm->scratch,
+                                 .stats = norm->stats,
                                  .gamma = norm->gamma,
                                  .beta = norm->beta,
-                                 .y = parts,
-                                 .outer = 1,
-                                 .middle = (uint32_t)rows,
+                                 .y = scratch,
+                                 .outer = (uint32_t)outer,
+                                 .middle = (uint32_t)middle,
                                  .c = (uint32_t)norm->c,
-                                 .chunks = (uint32_t)column_chunks(rows),
+                                 .chunks = (uint32_t)column_chunks(middle),
                                  .hw = (uint32_t)norm->hw,
                                  .groups = (uint32_t)norm->groups,
                                  .width = (uint32_t)(norm->c / norm->groups)};
-    if (push.chunks == 1) {
+    if (push.chunks == 1)
         push.y = norm->y;
-        return dispatch_columns(l, &push, COLUMNS_NORM, norm->act);
-    }
     if (!dispatch_columns(l, &push, COLUMNS_NORM, norm->act))
         return false;
+    if (push.chunks == 1)
+        return true;
     at_lower_barrier(l);
-    struct sum_rows_push last = {
-        .x = parts, .y = norm->y, .outer = 1, .middle = push.chunks, .c = (uint32_t)(2 * norm->c), .chunks = 1};
+    struct sum_rows_push last = {.x = scratch,
+                                 .y = norm->y,
+                                 .outer = (uint32_t)outer,
+                                 .middle = push.chunks,
+                                 .c = (uint32_t)(2 * norm->c),
+                                 .chunks = 1};
     return dispatch_columns(l, &last, COLUMNS_PLAIN, 0);
+}
+
+static size_t norm_columns_scratch(const struct at_lower_norm *norm, int64_t outer)
+{
+    return at_lower_columns_scratch(outer, norm->n * norm->hw / outer, 2 * norm->c);
+}
+
+size_t at_lower_norm_sums_scratch(const struct at_lower_norm *norm)
+{
+    return norm_columns_scratch(norm, norm->n);
+}
+
+bool at_lower_norm_sums(struct at_lower *l, const struct at_lower_norm *norm)
+{
+    return norm_columns(l, norm, norm->n, norm->scratch);
+}
+
+// stats, then what making them needs (a chunk each) or the sums of chunks of rows.
+size_t at_lower_layer_norm_dw_scratch(const struct at_lower_norm *norm)
+{
+    size_t columns = norm_columns_scratch(norm, 1), stats = at_lower_norm_scratch(norm);
+    return at_lower_norm_stats_bytes(norm) + (columns > stats ? columns : stats);
+}
+
+bool at_lower_layer_norm_dw(struct at_lower *l, const struct at_lower_norm *norm)
+{
+    struct at_lower_norm inner = *norm;
+    inner.stats = norm->scratch;
+    inner.scratch = norm->scratch + at_lower_norm_stats_bytes(norm);
+    return at_lower_norm_stats(l, &inner) && norm_columns(l, &inner, 1, inner.scratch);
 }
 
 bool at_lower_layer_norm(struct at_lower *l, const struct at_lower_norm *norm)

@@ -34,6 +34,13 @@ expect 2 'unknown operator "view"' bench ops view
 expect 2 '--batch: 999 is out of range' bench model --batch 999
 expect 2 '--seconds: 0 is out of range' bench ops --seconds 0
 
+expect 2 'needs a file' lora inspect
+expect 2 'needs two names' lora convert x
+expect 2 'did you mean kohya?' lora convert x y --to koyha
+expect 2 'needs two adapters' lora diff x
+expect 2 'needs at least one adapter' lora merge -o merged
+expect 2 'needs --out' lora merge x
+
 expect 3 'none.txt' sample -m x -f none.txt
 expect 3 'none.json' sample -m x -p a --config none.json
 expect 3 'nomodel' sample -m nomodel -p a --device cpu

@@ -52,6 +52,21 @@ same run/pytorch_lora_weights.safetensors again/pytorch_lora_weights.safetensors
 expect 0 '"batch" was 1, and is 2 now' train dpo --config run/run.json --steps 4 --batch 2 --resume
 expect 3 'no checkpoint to resume' train dpo --config run/run.json -o fresh --resume
 expect 0 'rank 2' lora inspect run
+
+# Its adapter in every dialect and back; in the weights of a model.
+for dialect in diffusers-old kohya kohya-diffusers comfyui diffusers; do
+    expect 0 'of the embedded model' lora convert run "$dialect.safetensors" --to $dialect
+    expect 0 'fits the embedded model' lora inspect "$dialect.safetensors"
+    expect 0 '0 only in A, 0 only in B; relative difference 0 in all' lora diff run "$dialect.safetensors"
+done
+expect 3 'is there already; --force replaces it' lora convert run kohya.safetensors --to kohya
+expect 0 'of the embedded model' lora convert run peft --to peft
+expect 0 'relative difference 0 in all' lora diff kohya.safetensors peft
+expect 0 'in its weights' lora merge kohya.safetensors:0.5 peft:0.5 -o merged
+expect 3 'is not empty' lora merge kohya.safetensors -o merged
+there merged/model_index.json merged/tokenizer/merges.txt merged/vae/config.json
+expect 0 '1 image' sample -m merged -p 'red apple' --steps 1 --device cpu -o merged.png
+expect 0 '1 image' sample --lora peft:0.5 --lora comfyui.safetensors:0.5 -p 'red apple' --steps 1 --device cpu -o both.png
 expect 0 'done: coin' train dpo -d pairs.jsonl -o coin --steps 2 --batch 1 --rank 2 --coin --device cpu
 expect 0 'done: shipped' train dpo -o shipped --steps 1 --batch 1 --rank 2 --device cpu
 

@@ -196,7 +196,11 @@ static void lora(struct at_case *c, const char *base)
     static const char *const targets[] = {"to_q", "to_k", "to_v", "to_out.0", NULL};
     struct data d = read_data(c);
     struct at_params *params = new_params(c), *trained = new_params(c);
-    struct at_adapter adapter = {.params = trained, .targets = targets, .rank = 4, .alpha = 8, .strength = 1};
+    struct at_layers *layers = at_layers_create(&c->log);
+    at_case_must(c, layers && at_layers_add_unet(layers, &config), "layers");
+    struct at_adapter adapter = {.params = trained, .strength = 1};
+    at_case_must(c, at_adapter_target(&adapter, layers, AT_COMPONENT_UNET, targets, 4, 8), "adapter");
+    at_layers_destroy(&layers);
     struct at_builder plain = {.params = params};
     struct at_builder adapted = {.params = params, .adapters = &adapter, .adapter_count = 1};
     declare(c, adapted, &config, &d);
@@ -217,6 +221,7 @@ static void lora(struct at_case *c, const char *base)
     close_network(&reference);
     at_params_destroy(&params);
     at_params_destroy(&trained);
+    at_adapter_finish(&adapter);
 }
 
 int main(int argc, char **argv)

@@ -173,8 +173,8 @@ static void check_node(struct at_exec *exec, const struct at_node *n, const char
     at_free(x);
 }
 
-static const char *const in_names[AT_ARITY] = {"in0", "in1", "in2", "in3", "in4"};
-static const char *const grad_names[AT_ARITY] = {"d0", "d1", "d2", "d3", "d4"};
+static const char *const in_names[AT_ARITY] = {"in0", "in1", "in2", "in3", "in4", "in5"};
+static const char *const grad_names[AT_ARITY] = {"d0", "d1", "d2", "d3", "d4", "d5"};
 
 struct built {
     struct at_node *in[AT_ARITY], *y, *dy, *dx[AT_ARITY];

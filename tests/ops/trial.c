@@ -97,7 +97,7 @@ void ops_data_finish(struct ops_data *d)
 
 static bool add_inputs(struct ops_trial *t, struct at_log *log)
 {
-    static const char *const names[AT_ARITY] = {"in0", "in1", "in2", "in3", "in4"};
+    static const char *const names[AT_ARITY] = {"in0", "in1", "in2", "in3", "in4", "in5"};
     for (int i = 0; i < AT_ARITY; i++) {
         struct at_shape s = t->c->in[i];
         if (!s.rank)

@@ -138,8 +138,8 @@ static void adapters(void)
     struct at_lora *fresh = at_lora_create(model, &(struct at_lora_params){.rank = 2, .seed = 1});
     if (!AT_CHECK(fresh))
         return;
-    float *values = at_calloc((size_t)fresh->params->total, sizeof(float));
-    at_rng_normal(values, (size_t)fresh->params->total, 3, AT_STREAM_MAKE, 0);
+    float *values = at_calloc((size_t)fresh->part[AT_COMPONENT_UNET].params->total, sizeof(float));
+    at_rng_normal(values, (size_t)fresh->part[AT_COMPONENT_UNET].params->total, 3, AT_STREAM_MAKE, 0);
     AT_CHECK(at_lora_save(fresh, scratch_path("lora.safetensors"), values));
     struct at_lora *none = at_lora_open(model, scratch_path("lora.safetensors"), 0);
     struct at_lora *full = at_lora_open(model, scratch_path("lora.safetensors"), 1);
