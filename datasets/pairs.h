@@ -19,6 +19,7 @@ struct at_pair {
     const char *win, *lose; // paths that open from here; win is the preferred one
     const char *mask;       // of the region that was judged, or NULL
     size_t line;            // in the JSONL file; 0 for folders
+    int width, height;      // of both pictures; 0 where they were not looked at
 };
 
 struct at_pairs {

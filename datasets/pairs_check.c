@@ -40,7 +40,7 @@ static bool check_picture(struct at_problems *problems, const char *path, const 
     return false;
 }
 
-static void check_pictures(struct at_problems *problems, const char *path, const struct at_pair *pair)
+static void check_pictures(struct at_problems *problems, const char *path, struct at_pair *pair)
 {
     struct at_image win = {0}, lose = {0};
     bool ok = check_picture(problems, path, pair, "win", pair->win, &win);
@@ -53,6 +53,8 @@ static void check_pictures(struct at_problems *problems, const char *path, const
     } else if (ok && memcmp(win.pixels, lose.pixels, (size_t)win.width * (size_t)win.height * 3) == 0) {
         problem_at(problems, path, pair, "lose", pair->lose, "the same picture as the preferred one; delete the row");
     }
+    pair->width = win.width;
+    pair->height = win.height;
     at_image_finish(&win);
     at_image_finish(&lose);
 }
@@ -61,7 +63,7 @@ void at_pairs_check(struct at_problems *problems, const char *path, const struct
                     const struct at_pairs *pairs)
 {
     for (size_t i = 0; i < pairs->count && problems->count < AT_PROBLEMS_SHOWN; i++) {
-        const struct at_pair *pair = &pairs->items[i];
+        struct at_pair *pair = &pairs->items[i];
         bool there = check_there(problems, path, pair, "win", pair->win);
         there = check_there(problems, path, pair, "lose", pair->lose) && there;
         if (pair->mask)

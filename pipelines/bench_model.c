@@ -6,15 +6,18 @@
 #include "core/base/rng.h"
 #include "core/cpu/cpu.h"
 #include "core/optim/optimizer.h"
+#include "pipelines/condition.h"
 #include "pipelines/denoiser.h"
 #include "pipelines/dpo_network.h"
 #include "pipelines/objectives/objective.h"
 #include "pipelines/sample.h"
+#include "pipelines/text.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define RUNS 50 // timed, at most
+#define CFG 4
 
 struct bench {
     struct at_device *dev;
@@ -22,7 +25,7 @@ struct bench {
     struct at_log *log;
     struct at_model *m;
     int side; // of the latents
-    float *x, *t, *hidden, *y, *target, *image; // of 2 batches
+    float *x, *t, *rows, *y, *target, *image; // of 2 batches
     double took[RUNS];
     int runs;
     double last; // when the step before ended
@@ -115,7 +118,7 @@ static bool measure(struct bench *b, const struct task *t)
 
 static bool run_denoiser(struct bench *b, void *priv)
 {
-    return at_denoiser_run(priv, b->x, b->t, b->hidden, b->y);
+    return at_denoiser_run(priv, b->x, b->t, b->rows, b->y);
 }
 
 static bool bench_denoiser(struct bench *b, double *flops)
@@ -150,7 +153,7 @@ static bool sample(struct bench *b, int steps)
         return at_fail_memory(b->log, sizeof(*items));
     for (int i = 0; i < b->p->batch; i++)
         items[i] = (struct at_sample_item){.prompt = "", .negative = "", .seed = (uint64_t)i};
-    struct at_sample_params p = {.items = items, .count = b->p->batch, .batch = b->p->batch, .steps = steps, .cfg = 4,
+    struct at_sample_params p = {.items = items, .count = b->p->batch, .batch = b->p->batch, .steps = steps, .cfg = CFG,
                                  .width = b->p->size, .height = b->p->size, .progress = step_done, .priv = b};
     b->runs = -1;
     bool ok = at_sample(b->m, &p, b->image, NULL);
@@ -161,9 +164,10 @@ static bool sample(struct bench *b, int steps)
 // Its ops are those of the denoiser.
 static bool bench_sampling(struct bench *b, double flops)
 {
-    struct task t = {.name = "sampling step with guidance", .unit = "image", .flops = 2 * flops, .before = begin(b)};
+    int runs = b->m->unet.guidance_dim ? 1 : 2; // of the denoiser a step and image
+    struct task t = {.name = "sampling step with guidance", .unit = "image", .flops = runs * flops, .before = begin(b)};
     struct at_bench_task task = {0};
-    int steps = (int)(b->p->seconds / (2 * b->took[b->runs / 2]));
+    int steps = (int)(b->p->seconds / (runs * b->took[b->runs / 2]));
     return sample(b, steps < 3 ? 4 : steps < RUNS ? steps + 1 : RUNS) && finish(b, &t, &task);
 }
 
@@ -194,7 +198,7 @@ static bool run_dpo(struct bench *b, void *priv)
 {
     struct dpo *d = priv;
     int n = 2 * b->p->batch;
-    const void *const in[] = {b->x, b->t, b->hidden, b->target};
+    const void *const in[] = {b->x, b->t, b->rows, b->target};
     float m[2][2 * AT_BENCH_PAIRS], seeds[2 * AT_BENCH_PAIRS];
     double error[2][2 * AT_BENCH_PAIRS], dm[2 * AT_BENCH_PAIRS];
     if (!at_spread_run(d->reference, n, in, (void *[]){m[0]}) || !at_spread_run(d->policy, n, in, (void *[]){m[1]}))
@@ -221,7 +225,8 @@ static bool open_dpo(struct bench *b, struct dpo *d)
     struct at_optimizer_params adamw = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .clip = 1};
     if (!(d->lora = at_lora_create(b->m, &lora)))
         return false;
-    struct at_dpo_network policy = {b->m, &d->lora->part[AT_COMPONENT_UNET], b->side, at_model_tokens(b->m)}, reference = policy;
+    struct at_adapter *adapter = &d->lora->part[AT_COMPONENT_UNET];
+    struct at_dpo_network policy = {b->m, adapter, b->side, at_text_tokens(b->m)}, reference = policy;
     reference.adapter = NULL;
     struct at_spread_params p = {.dev = b->dev, .items = n, .build = at_dpo_network_build, .priv = &policy,
                                  .gradient = true, .recompute = {.cheap = true}};
@@ -247,28 +252,37 @@ static bool bench_dpo(struct bench *b)
     return ok;
 }
 
+// The empty prompt, guidance and a whole picture.
+static bool tell(struct bench *b, size_t n)
+{
+    int tokens = at_text_tokens(b->m);
+    size_t floats = at_condition_floats(&b->m->unet, tokens);
+    float *text = at_calloc(at_text_floats(b->m), sizeof(float));
+    struct at_sizes sizes = at_sizes_whole(b->p->size, b->p->size);
+    bool ok = (text && (b->rows = at_calloc(n * floats, sizeof(float)))) || at_fail_memory(b->log, n * floats);
+    ok = ok && at_text_embed(b->m, (const char *[]){""}, 1, NULL, text);
+    for (size_t i = 0; ok && i < n; i++)
+        at_condition_fill(&b->m->unet, tokens, &(struct at_condition){text, &sizes, CFG}, b->rows + i * floats);
+    at_free(text);
+    return ok;
+}
+
 // Noise in place of latents, pairs of which share nothing: the work is the same.
 static bool allocate(struct bench *b)
 {
     size_t n = 2 * (size_t)b->p->batch, side = (size_t)b->side, pixels = (size_t)b->p->size;
-    size_t latent = side * side * (size_t)b->m->unet.in_channels, text = (size_t)at_model_tokens(b->m);
-    const char **prompts = at_calloc(n, sizeof(*prompts));
-    bool ok = prompts && (b->x = at_calloc(n * latent, sizeof(float))) &&
-              (b->target = at_calloc(n * latent, sizeof(float))) && (b->y = at_calloc(n * latent, sizeof(float))) &&
-              (b->t = at_calloc(n, sizeof(float))) &&
-              (b->hidden = at_calloc(n * text * (size_t)b->m->clip.width, sizeof(float))) &&
+    size_t latent = side * side * (size_t)b->m->unet.in_channels;
+    bool ok = (b->x = at_calloc(n * latent, sizeof(float))) && (b->target = at_calloc(n * latent, sizeof(float))) &&
+              (b->y = at_calloc(n * latent, sizeof(float))) && (b->t = at_calloc(n, sizeof(float))) &&
               (b->image = at_calloc(n * pixels * pixels * 3, sizeof(float)));
     if (!ok)
         at_fail_memory(b->log, n * (3 * latent + pixels * pixels * 3) * sizeof(float));
     for (size_t i = 0; ok && i < n; i++) {
-        prompts[i] = "";
         b->t[i] = (float)(i * 997 % 1000);
         at_rng_normal(b->x + i * latent, latent, 0, AT_STREAM_LATENT, i);
         at_rng_normal(b->target + i * latent, latent, 0, AT_STREAM_NOISE, i);
     }
-    ok = ok && at_model_embed(b->m, prompts, (int)n, b->hidden);
-    at_free(prompts);
-    return ok;
+    return ok && tell(b, n);
 }
 
 static bool open_model(struct bench *b)
@@ -296,7 +310,7 @@ bool at_bench_model(struct at_device *dev, struct at_bench_model_params *params)
     bool ok = open_model(&b) && bench_decode(&b) && bench_denoiser(&b, &flops) && bench_sampling(&b, flops) &&
               bench_dpo(&b);
     at_model_destroy(&b.m);
-    float *const buffers[] = {b.x, b.t, b.hidden, b.y, b.target, b.image};
+    float *const buffers[] = {b.x, b.t, b.rows, b.y, b.target, b.image};
     for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
         at_free(buffers[i]);
     return ok || at_fail_unsaid(dev->log);

@@ -66,6 +66,7 @@ const struct at_bench_size at_bench_sizes[] = {
     {"act_bwd", {.in = {FLAT, FLAT}, .attr = {.i = {2}}}},
     {"geglu", {.in = {{2, {16384, 2560}}}}},
     {"geglu_bwd", {.in = {{2, {16384, 1280}}, {2, {16384, 2560}}}}},
+    {"fetch", {.in = {FLAT}}},
     {"add", {.in = {FLAT, FLAT}}},
     {"mul", {.in = {FLAT, FLAT}}},
     {"scale", {.in = {FLAT}, .attr = {.f = {0.5f, 1}}}},

@@ -14,24 +14,37 @@ struct at_cache {
     char weights[65];
 };
 
-struct at_cache *at_cache_open(struct at_params *weights, const char *what, const char *dir)
+static bool hash_weights(struct at_cache *c, struct at_params *const *weights, int count)
 {
-    struct at_log *log = weights->log;
+    struct at_sha256 hash;
+    uint8_t digest[32];
+    bool ok = true;
+    at_sha256_init(&hash);
+    for (int i = 0; ok && i < count; i++) {
+        size_t bytes = (size_t)weights[i]->total * sizeof(float);
+        float *values = at_calloc(bytes, 1);
+        ok = (values || at_fail_memory(c->log, bytes)) && at_params_read(weights[i], values);
+        if (ok)
+            at_sha256_add(&hash, values, bytes);
+        at_free(values);
+    }
+    at_sha256_finish(&hash, digest);
+    at_sha256_hex(digest, c->weights);
+    return ok;
+}
+
+struct at_cache *at_cache_open(struct at_params *const *weights, int count, const char *what, const char *dir)
+{
+    struct at_log *log = weights[0]->log;
     struct at_cache *c = at_calloc(1, sizeof(*c));
-    float *values = NULL;
-    size_t bytes = (size_t)weights->total * sizeof(float);
-    bool ok = c;
+    bool ok = c && (!dir || (c->dir = at_strdup(dir)));
     if (ok) {
         c->log = log;
         c->what = what;
+        ok = !dir || (at_dir_make(log, dir) && hash_weights(c, weights, count));
+    } else {
+        at_fail_memory(log, sizeof(*c));
     }
-    if (ok && dir)
-        ok = (values = at_calloc(bytes, 1)) && (c->dir = at_strdup(dir));
-    if (!ok)
-        at_fail_memory(log, bytes);
-    if (ok && dir && (ok = at_dir_make(log, dir) && at_params_read(weights, values)))
-        at_sha256_text(values, bytes, c->weights);
-    at_free(values);
     if (!ok)
         at_cache_close(&c);
     return c;

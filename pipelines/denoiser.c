@@ -2,7 +2,9 @@
 #include "pipelines/denoiser.h"
 
 #include "core/base/alloc.h"
+#include "pipelines/condition.h"
 #include "pipelines/spread.h"
+#include "pipelines/text.h"
 
 struct at_denoiser {
     struct at_spread *spread;
@@ -21,15 +23,11 @@ static bool build(const void *priv, struct at_graph *g, int worker, int batch, s
     const struct at_unet_config *c = &r->m->unet;
     struct at_builder b = {
         .g = g, .params = r->m->unet_params, .adapters = r->p->adapters, .adapter_count = r->p->adapter_count};
-    struct at_unet_inputs in = {
-        .x = at_graph_input(g, "x", AT_SHAPE(batch, r->p->height, r->p->width, c->in_channels), AT_F32),
-        .t = at_graph_input(g, "t", AT_SHAPE(batch), AT_F32),
-        .context = at_graph_input(g, "text", AT_SHAPE(batch, at_model_tokens(r->m), c->context[0]), AT_F32),
-    };
-    ports->in[0] = in.x;
-    ports->in[1] = in.t;
-    ports->in[2] = in.context;
-    ports->out[0] = at_unet(&b, c, &in);
+    int64_t floats = (int64_t)at_condition_floats(c, at_text_tokens(r->m));
+    ports->in[0] = at_graph_input(g, "x", AT_SHAPE(batch, r->p->height, r->p->width, c->in_channels), AT_F32);
+    ports->in[1] = at_graph_input(g, "t", AT_SHAPE(batch), AT_F32);
+    ports->in[2] = at_graph_input(g, "rows", AT_SHAPE(batch, floats), AT_F32);
+    ports->out[0] = at_condition_unet(&b, c, ports->in[0], ports->in[1], ports->in[2]);
     return at_graph_ok(g);
 }
 
@@ -63,7 +61,7 @@ double at_denoiser_flops(const struct at_denoiser *d)
     return at_spread_flops(d->spread);
 }
 
-bool at_denoiser_run(struct at_denoiser *d, const float *x, const float *t, const float *text, float *y)
+bool at_denoiser_run(struct at_denoiser *d, const float *x, const float *t, const float *rows, float *y)
 {
-    return at_spread_run(d->spread, d->batch, (const void *[]){x, t, text}, (void *[]){y});
+    return at_spread_run(d->spread, d->batch, (const void *[]){x, t, rows}, (void *[]){y});
 }

@@ -16,8 +16,8 @@ struct at_denoiser;
 
 struct at_denoiser *at_denoiser_create(struct at_model *m, const struct at_denoiser_params *params);
 void at_denoiser_destroy(struct at_denoiser **d);
-// y (batch,h,w,C) from x, timesteps t (batch) and text (batch,L,D).
-AT_NODISCARD bool at_denoiser_run(struct at_denoiser *d, const float *x, const float *t, const float *text, float *y);
+// y (batch,h,w,C) from x, timesteps t (batch) and rows of condition.h (batch,floats).
+AT_NODISCARD bool at_denoiser_run(struct at_denoiser *d, const float *x, const float *t, const float *rows, float *y);
 // FLOPs a sample.
 double at_denoiser_flops(const struct at_denoiser *d);
 

@@ -2,6 +2,7 @@
 #include "pipelines/dpo_network.h"
 
 #include "core/ops/build.h"
+#include "pipelines/condition.h"
 
 bool at_dpo_network_build(const void *priv, struct at_graph *g, int worker, int batch, struct at_ports *ports)
 {
@@ -12,9 +13,9 @@ bool at_dpo_network_build(const void *priv, struct at_graph *g, int worker, int 
     struct at_shape latent = AT_SHAPE(batch, n->side, n->side, c->in_channels);
     ports->in[0] = at_graph_input(g, "x", latent, AT_F32);
     ports->in[1] = at_graph_input(g, "t", AT_SHAPE(batch), AT_F32);
-    ports->in[2] = at_graph_input(g, "text", AT_SHAPE(batch, n->tokens, c->context[0]), AT_F32);
+    ports->in[2] = at_graph_input(g, "rows", AT_SHAPE(batch, (int64_t)at_condition_floats(c, n->tokens)), AT_F32);
     ports->in[3] = at_graph_input(g, "target", latent, AT_F32);
-    struct at_unet_inputs in = {.x = ports->in[0], .t = ports->in[1], .context = ports->in[2]};
-    ports->out[0] = at_sq_err(g, at_unet(&b, c, &in), ports->in[3], NULL);
+    struct at_node *y = at_condition_unet(&b, c, ports->in[0], ports->in[1], ports->in[2]);
+    ports->out[0] = at_sq_err(g, y, ports->in[3], NULL);
     return at_graph_ok(g);
 }

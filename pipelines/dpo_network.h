@@ -13,7 +13,7 @@ struct at_dpo_network {
     int side, tokens;                 // of the latents, and of a prompt
 };
 
-// in: x (B,side,side,C), t (B), text (B,L,D), target as x; out: mean squared error (B). priv: the network.
+// in: x (B,side,side,C), t (B), rows of condition.h (B,floats), target as x; out: mean squared error (B). priv: the network.
 AT_NODISCARD bool at_dpo_network_build(const void *priv, struct at_graph *g, int worker, int batch,
                                        struct at_ports *ports);
 

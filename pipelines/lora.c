@@ -2,6 +2,7 @@
 #include "pipelines/lora.h"
 
 #include "core/base/alloc.h"
+#include "pipelines/condition.h"
 #include "pipelines/lora_data.h"
 #include "pipelines/lora_write.h"
 
@@ -36,8 +37,11 @@ void at_lora_destroy(struct at_lora **lora)
 struct at_layers *at_lora_layers(const struct at_model *m)
 {
     struct at_layers *l = at_layers_create(m->log);
-    if (l && !((!m->unet_params || at_layers_add_unet(l, &m->unet)) &&
-               (!m->text_params || at_layers_add_text(l, AT_COMPONENT_TEXT, &m->clip))))
+    bool ok = l && (!m->unet_params || at_layers_add_unet(l, &m->unet));
+    for (int i = 0; ok && i < m->texts; i++)
+        ok = !m->text[i].params ||
+             at_layers_add_text(l, (enum at_component)(AT_COMPONENT_TEXT + i), &m->text[i].config);
+    if (!ok)
         at_layers_destroy(&l);
     return l;
 }
@@ -61,18 +65,17 @@ static bool declare(struct at_model *m, struct at_lora *l)
         struct at_builder b = {.g = g, .params = m->unet_params, .adapters = &l->part[AT_COMPONENT_UNET],
                                .adapter_count = 1};
         int side = 1 << (m->unet.blocks - 1);
-        struct at_unet_inputs in = {
-            .x = at_graph_input(g, "x", AT_SHAPE(1, side, side, m->unet.in_channels), AT_F32),
-            .t = at_graph_input(g, "t", AT_SHAPE(1), AT_F32),
-            .context = at_graph_input(g, "text", AT_SHAPE(1, 1, m->unet.context[0]), AT_F32),
-        };
-        at_unet(&b, &m->unet, &in);
+        int64_t floats = (int64_t)at_condition_floats(&m->unet, 1);
+        struct at_node *x = at_graph_input(g, "x", AT_SHAPE(1, side, side, m->unet.in_channels), AT_F32);
+        struct at_node *t = at_graph_input(g, "t", AT_SHAPE(1), AT_F32);
+        at_condition_unet(&b, &m->unet, x, t, at_graph_input(g, "rows", AT_SHAPE(1, floats), AT_F32));
     }
-    if (l->part[AT_COMPONENT_TEXT].params) {
-        struct at_builder b = {.g = g, .params = m->text_params, .adapters = &l->part[AT_COMPONENT_TEXT],
-                               .adapter_count = 1};
-        struct at_node *ids = at_graph_input(g, "ids", AT_SHAPE(1, 1), AT_I32);
-        at_clip_text(&b, &m->clip, &(struct at_clip_inputs){.ids = ids}, NULL);
+    for (int i = 0; i < m->texts; i++) {
+        struct at_adapter *a = &l->part[AT_COMPONENT_TEXT + i];
+        struct at_builder b = {.g = g, .params = m->text[i].params, .adapters = a, .adapter_count = 1};
+        struct at_node *ids = a->params ? at_graph_input(g, "ids", AT_SHAPE(1, 1), AT_I32) : NULL;
+        if (ids)
+            at_clip_text(&b, &m->text[i].config, &(struct at_clip_inputs){.ids = ids}, NULL);
     }
     bool ok = at_graph_ok(g);
     at_graph_destroy(&g);
@@ -105,7 +108,7 @@ struct at_lora *at_lora_create(struct at_model *m, const struct at_lora_params *
 // A layer's name as the model's own builder has it.
 static const char *built_name(const struct at_model *m, const struct at_lora_layer *layer)
 {
-    bool bare = layer->component == AT_COMPONENT_TEXT && m->clip.bare;
+    bool bare = layer->component != AT_COMPONENT_UNET && m->text[layer->component - AT_COMPONENT_TEXT].config.bare;
     return bare && strncmp(layer->name, "text_model.", 11) == 0 ? layer->name + 11 : layer->name;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model: tokenizer, text encoder, denoiser, autoencoder, noise schedule.
+// A model: tokenizers, text encoders (one, or the two of SDXL), denoiser, autoencoder, noise schedule.
 //
 //     struct at_model *m = at_model_open(dev, &(struct at_model_params){.path = "model"}, log);
-//     at_model_embed(m, prompts, 2, hidden);            // text to (2,L,D)
+//     at_text_embed(m, prompts, 2, NULL, rows);         // text.h
 //     ... a denoiser (denoiser.h), a sampler (sample.h) ...
 //     at_model_decode(m, latents, 2, 8, 8, pixels);     // latents to images
 #ifndef PIPELINES_MODEL_H
@@ -16,7 +16,7 @@
 #define AT_MODEL_ADAPTERS 16 // at once
 
 enum at_part {
-    AT_PART_TEXT = 1, // tokenizer and text encoder
+    AT_PART_TEXT = 1, // tokenizers and text encoders
     AT_PART_UNET = 2,
     AT_PART_VAE = 4,
 };
@@ -34,37 +34,36 @@ struct at_model_params {
     uint64_t seed;
 };
 
+#define AT_TEXTS 2
+
+struct at_text_encoder {
+    struct at_clip_config config;
+    struct at_clip_tokenizer *tokenizer;
+    struct at_params *params; // NULL if not asked for
+    struct at_adapter adapters[AT_MODEL_ADAPTERS]; // what at_text_adapt set
+    int adapter_count;
+};
+
 struct at_model {
     struct at_log *log;
     struct at_device *dev;
     struct at_model_source *source;
     const char *path; // of the source
-    struct at_clip_tokenizer *tokenizer;
-    struct at_clip_config clip;
+    struct at_text_encoder text[AT_TEXTS];
+    int texts;       // of them
+    bool zero_empty; // no negative prompt is all zeros, not ""
     struct at_unet_config unet;
     struct at_vae_config vae;
     struct at_schedule *schedule;
     int vae_tile; // pixels of a tile's side in which the autoencoder works (tiles.h); 0: whole pictures, some at once
-    struct at_params *text_params, *unet_params, *vae_params; // NULL for parts not asked for
-    struct at_adapter text_adapters[AT_MODEL_ADAPTERS];       // what at_model_adapt_text set
-    int text_adapter_count;
-    struct at_model_stages *stages;                           // compiled graphs, by use
+    struct at_params *unet_params, *vae_params; // NULL for parts not asked for
+    struct at_model_stages *stages;             // compiled graphs, by use
 };
 
 struct at_model *at_model_open(struct at_device *dev, const struct at_model_params *params, struct at_log *log);
 void at_model_destroy(struct at_model **model);
 // Frees weights and compiled graphs of parts that are not needed any more; their configs stay.
 void at_model_drop(struct at_model *m, unsigned parts);
-
-// Tokens a prompt is padded to: L.
-int at_model_tokens(const struct at_model *m);
-// The ids of one prompt, L of them. A prompt that is cut is warned about with the part that was lost.
-AT_NODISCARD bool at_model_tokenize(const struct at_model *m, const char *prompt, int32_t *ids);
-// The text encoder works with these adapters from now on; they are copied, what they point to must stay. count 0: none.
-void at_model_adapt_text(struct at_model *m, const struct at_adapter *adapters, int count);
-// Hidden states of n prompts, or of their ids (n,L), into (n,L,width).
-AT_NODISCARD bool at_model_hidden(struct at_model *m, const int32_t *ids, int n, float *hidden);
-AT_NODISCARD bool at_model_embed(struct at_model *m, const char *const *prompts, int n, float *hidden);
 
 // Images (n,H,W,3) in -1 .. 1 to moments (n,h,w,2C) and back from scaled latents (n,h,w,C), in tiles of `vae_tile`.
 AT_NODISCARD bool at_model_encode(struct at_model *m, const float *images, int n, int height, int width, float *moments);

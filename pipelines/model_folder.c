@@ -60,23 +60,32 @@ static bool write_weights(struct at_model *m, const char *to, const char *name, 
 
 bool at_model_folder_save(struct at_model *m, const char *dir, const struct at_model_folder *how)
 {
-    static const char *const copied[] = {"model_index.json", "scheduler/scheduler_config.json",
-                                         "text_encoder/config.json", "unet/config.json", "tokenizer/vocab.json",
-                                         "tokenizer/merges.txt", "tokenizer/tokenizer_config.json",
-                                         "tokenizer/special_tokens_map.json", "tokenizer/tokenizer.json"};
-    static const char *const weights[] = {"text_encoder/model.safetensors",
-                                          "unet/diffusion_pytorch_model.safetensors",
-                                          "vae/diffusion_pytorch_model.safetensors"};
-    const struct at_params *params[] = {m->text_params, m->unet_params, m->vae_params};
+    static const char *const copied[] = {
+        "model_index.json", "scheduler/scheduler_config.json", "unet/config.json", "text_encoder/config.json",
+        "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/tokenizer_config.json",
+        "tokenizer/special_tokens_map.json", "tokenizer/tokenizer.json", "text_encoder_2/config.json",
+        "tokenizer_2/vocab.json", "tokenizer_2/merges.txt", "tokenizer_2/tokenizer_config.json",
+        "tokenizer_2/special_tokens_map.json", "tokenizer_2/tokenizer.json"};
+    const struct {
+        enum at_part bit;
+        const char *name;
+        const struct at_params *params; // NULL: the model has none
+        const float *values;
+    } weights[] = {
+        {AT_PART_TEXT, "text_encoder/model.safetensors", m->text[0].params, how->text[0]},
+        {AT_PART_TEXT, "text_encoder_2/model.safetensors", m->text[1].params, how->text[1]},
+        {AT_PART_UNET, "unet/diffusion_pytorch_model.safetensors", m->unet_params, how->unet},
+        {AT_PART_VAE, "vae/diffusion_pytorch_model.safetensors", m->vae_params, how->vae},
+    };
     bool ok = true;
     for (size_t i = 0; ok && i < sizeof(copied) / sizeof(*copied); i++)
         ok = copy_file(m, dir, copied[i], false);
     ok = ok && (m->vae_params ? write_vae_config(m, dir) : copy_file(m, dir, "vae/config.json", false));
-    for (int i = 0; ok && i < 3; i++) {
-        if (how->parts >> i & 1)
-            ok = write_weights(m, dir, weights[i], params[i], how->values[i], how->dtype);
-        else
-            ok = copy_file(m, dir, weights[i], false);
+    for (size_t i = 0; ok && i < sizeof(weights) / sizeof(*weights); i++) {
+        if (!(how->parts & weights[i].bit))
+            ok = copy_file(m, dir, weights[i].name, false);
+        else if (weights[i].params)
+            ok = write_weights(m, dir, weights[i].name, weights[i].params, weights[i].values, how->dtype);
     }
     return ok;
 }

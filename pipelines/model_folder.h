@@ -6,8 +6,8 @@
 #include "pipelines/model.h"
 
 struct at_model_folder {
-    unsigned parts;          // whose weights are written; the others' files are copied from the model's own folder
-    const float *values[3];  // text, unet, vae: in memory layout; NULL: as they are on the device
+    unsigned parts; // whose weights are written; the others' files are copied from the model's own folder
+    const float *text[AT_TEXTS], *unet, *vae; // in memory layout; NULL: as they are on the device
     enum at_st_dtype dtype;
 };
 

@@ -5,6 +5,7 @@
 #include "core/base/rng.h"
 #include "core/graph/dry.h"
 #include "pipelines/cache.h"
+#include "pipelines/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -56,19 +57,20 @@ static bool order_pairs(struct builder *b)
 
 static bool compute_hidden(void *priv, const void *ids, int n, float *hidden)
 {
-    return at_model_hidden(priv, ids, n, hidden);
+    return at_text_encode(priv, ids, n, NULL, hidden);
 }
 
-// The hidden states of `count` prompts.
+// The rows of `count` prompts.
 static bool embed(struct builder *b, const char *const *prompts, int count, float *hidden)
 {
-    size_t length = (size_t)at_model_tokens(b->m);
+    size_t length = (size_t)at_text_ids(b->m);
     int32_t *ids = at_calloc((size_t)count * length, sizeof(*ids));
-    struct at_cache *cache = at_cache_open(b->m->text_params, "hidden", b->cache);
+    struct at_params *const weights[AT_TEXTS] = {b->m->text[0].params, b->m->text[1].params};
+    struct at_cache *cache = at_cache_open(weights, b->m->texts, "hidden", b->cache);
     bool ok = ids || at_fail_memory(b->m->log, (size_t)count * length * sizeof(*ids));
     ok = ok && cache;
     for (int i = 0; ok && i < count; i++)
-        ok = at_model_tokenize(b->m, prompts[i], ids + (size_t)i * length);
+        ok = at_text_tokenize(b->m, prompts[i], ids + (size_t)i * length);
     struct at_cache_rows rows = {ids, length * sizeof(*ids), count, hidden, b->s->text, compute_hidden, b->m};
     ok = ok && at_cache_rows(cache, &rows);
     at_cache_close(&cache);
@@ -76,7 +78,7 @@ static bool embed(struct builder *b, const char *const *prompts, int count, floa
     return ok;
 }
 
-// The hidden states of every different prompt.
+// The rows of every different prompt.
 static bool embed_prompts(struct builder *b)
 {
     struct at_pair_set *s = b->s;
@@ -95,7 +97,7 @@ static bool embed_prompts(struct builder *b)
     if (ok)
         prompts[count] = "";
     s->empty = count;
-    s->text = (size_t)at_model_tokens(b->m) * (size_t)b->m->clip.width;
+    s->text = at_text_floats(b->m);
     ok = ok && (s->hidden = at_calloc(((size_t)count + 1) * s->text, sizeof(float)));
     if (!ok)
         at_fail_memory(b->m->log, ((size_t)count + 1) * s->text * sizeof(float));
@@ -112,6 +114,25 @@ static void to_floats(const struct at_image *image, bool mirrored, float *out)
                 int from = mirrored ? image->width - 1 - x : x;
                 *out++ = (float)image->pixels[(y * image->width + from) * 3 + c] / 127.5f - 1;
             }
+}
+
+// As the pictures are cut by at_pair_load.
+static bool note_sizes(struct builder *b)
+{
+    struct at_pair_set *s = b->s;
+    int size = b->p->size;
+    if (!(s->sizes = at_calloc((size_t)s->count, sizeof(*s->sizes))))
+        return at_fail_memory(b->m->log, (size_t)s->count * sizeof(*s->sizes));
+    for (int64_t i = 0; i < s->count; i++) {
+        const struct at_pair *pair = &b->pairs.items[b->order[i]];
+        s->sizes[i] = at_sizes_whole(size, size);
+        if (pair->width && pair->height) {
+            s->sizes[i].original_height = pair->height;
+            s->sizes[i].original_width = pair->width;
+            at_image_cover_at(pair->width, pair->height, size, size, &s->sizes[i].left, &s->sizes[i].top);
+        }
+    }
+    return true;
 }
 
 // All variants of one pair, in the order of at_pair_moments.
@@ -149,7 +170,7 @@ static bool encode_pairs(struct builder *b)
     char what[32] = "moments";
     if (b->m->vae_tile && b->m->vae_tile < b->p->size)
         snprintf(what, sizeof(what), "moments-in-%d", b->m->vae_tile);
-    struct at_cache *cache = at_cache_open(b->m->vae_params, what, b->cache);
+    struct at_cache *cache = at_cache_open(&b->m->vae_params, 1, what, b->cache);
     ok = ok && cache;
     bool dry = at_is_dry(b->m->dev); // then any pictures do
     size_t end = dry ? 1 : (size_t)s->count;
@@ -196,7 +217,7 @@ struct at_pair_set *at_pair_set_open(struct at_model *m, const struct at_pair_se
     bool ok = at_pairs_read(m->log, p->path, &(struct at_pairs_params){.skip_images = dry}, &b.pairs);
     b.s->count = (int64_t)b.pairs.count;
     warn_of_masks(&b);
-    ok = ok && order_pairs(&b) && embed_prompts(&b) && encode_pairs(&b);
+    ok = ok && order_pairs(&b) && note_sizes(&b) && embed_prompts(&b) && encode_pairs(&b);
     if (ok && b.pairs.ties)
         at_info(m->log, "%s: %zu ties were left out", p->path, b.pairs.ties);
     at_pairs_finish(&b.pairs);
@@ -213,6 +234,7 @@ void at_pair_set_close(struct at_pair_set **set)
     at_free((*set)->moments);
     at_free((*set)->hidden);
     at_free((*set)->prompt);
+    at_free((*set)->sizes);
     at_free(*set);
     *set = NULL;
 }

@@ -4,6 +4,7 @@
 #define PIPELINES_PAIR_SET_H
 
 #include "datasets/pairs.h"
+#include "pipelines/condition.h"
 #include "pipelines/model.h"
 #include "pipelines/train.h"
 
@@ -21,14 +22,15 @@ struct at_pair_set_params {
 
 struct at_pair_set {
     int64_t count, train; // pairs; the first `train` are to be trained on, the others are held out
-    size_t latent, text;  // floats of a latent and of a prompt's hidden states
+    size_t latent, text;  // floats of a latent and of a prompt's row (text.h)
     int pixels;           // of a latent
     // Moments of (pair, side, mirrored): side 0 is the winner. 2 * latent floats each.
     float *moments;
     int sides;            // variants a pair: 2, or 4 with mirrored ones
-    float *hidden;        // of every prompt, and last of the empty one
+    float *hidden;        // rows of every prompt, and last of the empty one
     int32_t *prompt;      // of a pair, into hidden
     int32_t empty;        // the empty prompt's index
+    struct at_sizes *sizes; // of a pair: both pictures'
 };
 
 // Encodes everything with the model, which must have all its parts.

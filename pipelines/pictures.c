@@ -51,7 +51,7 @@ int64_t at_pictures_count(const struct at_pictures *p)
     return (int64_t)(p->emoji ? p->emoji->count : p->folder.count);
 }
 
-static const char *draw_file(struct at_pictures *p, uint64_t index, float *rgb)
+static const char *draw_file(struct at_pictures *p, uint64_t index, float *rgb, struct at_sizes *sizes)
 {
     const struct at_imagefolder_row *row = &p->folder.rows[index % p->folder.count];
     struct at_image image = {0}, square = {0};
@@ -59,16 +59,23 @@ static const char *draw_file(struct at_pictures *p, uint64_t index, float *rgb)
     bool ok = at_image_read(p->log, row->path, 3, &image) && at_image_cover(p->log, &image, size, size, &square);
     for (size_t i = 0; ok && i < (size_t)size * (size_t)size * 3; i++)
         rgb[i] = (float)square.pixels[i] / 127.5f - 1;
+    if (ok && sizes) {
+        sizes->original_height = image.height;
+        sizes->original_width = image.width;
+        at_image_cover_at(image.width, image.height, size, size, &sizes->left, &sizes->top);
+    }
     at_image_finish(&image);
     at_image_finish(&square);
     return ok ? row->text : NULL;
 }
 
-const char *at_pictures_draw(struct at_pictures *p, uint64_t index, float *rgb)
+const char *at_pictures_draw(struct at_pictures *p, uint64_t index, float *rgb, struct at_sizes *sizes)
 {
-    if (!p->emoji)
-        return draw_file(p, index, rgb);
     int size = p->source.size;
+    if (sizes)
+        *sizes = at_sizes_whole(size, size);
+    if (!p->emoji)
+        return draw_file(p, index, rgb, sizes);
     const struct at_emoji *e = at_emoji_sample(p->log, p->emoji, size, p->source.seed, index, rgb, NULL);
     for (size_t i = 0; e && i < (size_t)size * (size_t)size * 3; i++)
         rgb[i] = 2 * rgb[i] - 1;

@@ -3,7 +3,7 @@
 #ifndef PIPELINES_PICTURES_H
 #define PIPELINES_PICTURES_H
 
-#include "core/base/log.h"
+#include "pipelines/condition.h"
 
 #include <stdint.h>
 
@@ -20,7 +20,8 @@ struct at_pictures *at_pictures_open(const struct at_picture_source *source, str
 void at_pictures_close(struct at_pictures **p);
 // Different pictures of the source: emoji names or images. Picture i shows number i mod count.
 int64_t at_pictures_count(const struct at_pictures *p);
-// Picture `index` as (size,size,3) in -1 .. 1 into rgb; its caption, which lives as long as the source. NULL on failure.
-const char *at_pictures_draw(struct at_pictures *p, uint64_t index, float *rgb);
+// Picture `index` as (size,size,3) in -1 .. 1 into rgb, and how it was cut into sizes (NULL: not wanted); its caption,
+// which lives as long as the source. NULL on failure.
+const char *at_pictures_draw(struct at_pictures *p, uint64_t index, float *rgb, struct at_sizes *sizes);
 
 #endif

@@ -5,15 +5,17 @@
 #include "core/diffusion/guidance.h"
 #include "core/diffusion/sampler.h"
 #include "core/graph/dry.h"
+#include "pipelines/condition.h"
 #include "pipelines/denoiser.h"
 #include "pipelines/stages.h"
+#include "pipelines/text.h"
 
 #include <math.h>
 #include <string.h>
 
 #define MAX_STEPS 1000
 
-// Buffers of one batch of images. With guidance the first half of in, t, text and y is the negative prompt's.
+// Buffers of one batch of images. With guidance the first half of in, t, rows and y is the negative prompt's.
 struct batch {
     struct at_model *m;
     const struct at_sample_params *p;
@@ -21,9 +23,9 @@ struct batch {
     struct at_denoiser *denoiser; // made at first use
     int size, copies;        // images, and denoiser samples an image
     int h, w;                // of the latents
-    size_t latent, text_row; // floats a sample
+    size_t latent, row;      // floats of a sample, and of what it is told (condition.h)
     float *x, *x0;              // (size): the samples, what they were last seen to become
-    float *in, *t, *text, *y;   // (copies, size): what the denoiser sees, and its output
+    float *in, *t, *rows, *y;   // (copies, size): what the denoiser sees, and its output
     struct at_noise *noise;
     struct at_sampler *sampler;
     int done, total; // denoiser runs, for progress
@@ -40,6 +42,16 @@ bool at_sample_size(const struct at_model *m, const struct at_sample_params *p, 
     return true;
 }
 
+int at_sample_steps(const struct at_model *m)
+{
+    return m->unet.guidance_dim ? 4 : 25;
+}
+
+double at_sample_cfg(const struct at_model *m)
+{
+    return m->unet.guidance_dim ? 8.5 : m->texts > 1 ? 5 : 7.5;
+}
+
 bool at_sample_image(struct at_log *log, const float *pixels, int width, int height, struct at_image *out)
 {
     if (!at_image_init(log, out, width, height, 3))
@@ -51,20 +63,48 @@ bool at_sample_image(struct at_log *log, const float *pixels, int width, int hei
     return true;
 }
 
-// Texts of images [first, first + count) into b->text.
+// What is told of the samples, texts (copies,size) into b->rows.
+static void tell(struct batch *b, const float *texts)
+{
+    const struct at_sample_params *p = b->p;
+    size_t floats = at_text_floats(b->m);
+    int factor = at_vae_factor(&b->m->vae), tokens = at_text_tokens(b->m);
+    struct at_sizes sizes = at_sizes_whole(b->h * factor, b->w * factor);
+    if (p->original_height)
+        sizes.original_height = p->original_height;
+    if (p->original_width)
+        sizes.original_width = p->original_width;
+    sizes.top = p->crop_top;
+    sizes.left = p->crop_left;
+    for (int i = 0; i < b->copies * b->size; i++) {
+        struct at_condition c = {texts + (size_t)i * floats, &sizes, p->cfg};
+        at_condition_fill(&b->m->unet, tokens, &c, b->rows + (size_t)i * b->row);
+    }
+}
+
+// Texts of images [first, first + count) to b->rows. As diffusers does, clip skip spares the negative prompts.
 static bool embed(struct batch *b, int first, int count)
 {
-    const char **prompts = at_calloc((size_t)(b->copies * b->size), sizeof(*prompts));
-    if (!prompts)
-        return at_fail_memory(b->m->log, sizeof(*prompts));
-    for (int i = 0; i < b->size; i++) {
+    struct at_text_params skip = {.clip_skip = b->p->clip_skip};
+    size_t floats = at_text_floats(b->m), n = (size_t)(b->copies * b->size);
+    int negative = (b->copies - 1) * b->size;
+    const char **prompts = at_calloc(n, sizeof(*prompts));
+    float *texts = at_calloc(n * floats, sizeof(float));
+    bool ok = (prompts && texts) || at_fail_memory(b->m->log, n * floats * sizeof(float));
+    for (int i = 0; ok && i < b->size; i++) {
         const struct at_sample_item *item = &b->p->items[first + (i < count ? i : 0)];
-        if (b->copies == 2)
-            prompts[i] = item->negative ? item->negative : "";
-        prompts[(b->copies - 1) * b->size + i] = item->prompt;
+        prompts[i] = item->negative;
+        prompts[negative + i] = item->prompt;
     }
-    bool ok = at_model_embed(b->m, prompts, b->copies * b->size, b->text);
+    if (ok && negative && skip.clip_skip)
+        ok = at_text_embed(b->m, prompts, negative, NULL, texts) &&
+             at_text_embed(b->m, prompts + negative, b->size, &skip, texts + (size_t)negative * floats);
+    else
+        ok = ok && at_text_embed(b->m, prompts, (int)n, &skip, texts);
+    if (ok)
+        tell(b, texts);
     at_free(prompts);
+    at_free(texts);
     return ok;
 }
 
@@ -79,7 +119,7 @@ static bool predict(struct batch *b, const struct at_sampler_step *step)
         memcpy(b->in + half, b->in, half * sizeof(float));
     for (int i = 0; i < b->copies * b->size; i++)
         b->t[i] = (float)step->timestep;
-    if (!at_denoiser_run(b->denoiser, b->in, b->t, b->text, b->y))
+    if (!at_denoiser_run(b->denoiser, b->in, b->t, b->rows, b->y))
         return false;
     const struct at_guidance g = {b->p->cfg, b->p->cfg_rescale};
     for (size_t at = 0; b->copies == 2 && at < half; at += b->latent)
@@ -175,9 +215,9 @@ static bool allocate(struct batch *b)
     b->in = at_calloc(n * b->latent, sizeof(float));
     b->y = at_calloc(n * b->latent, sizeof(float));
     b->t = at_calloc(n, sizeof(float));
-    b->text = at_calloc(n * b->text_row, sizeof(float));
-    if (!b->x || !b->x0 || !b->in || !b->y || !b->t || !b->text)
-        return at_fail_memory(b->m->log, n * (3 * b->latent + b->text_row) * sizeof(float));
+    b->rows = at_calloc(n * b->row, sizeof(float));
+    if (!b->x || !b->x0 || !b->in || !b->y || !b->t || !b->rows)
+        return at_fail_memory(b->m->log, n * (3 * b->latent + b->row) * sizeof(float));
     struct at_noise_params np = {b->p->rng, b->size, b->h, b->w, b->m->unet.in_channels};
     return (b->noise = at_noise_create(&np, b->m->log));
 }
@@ -192,6 +232,9 @@ static bool check_params(const struct at_model *m, const struct at_sample_params
         return at_fail(m->log, AT_ERROR_USAGE, "rescaling of guidance %g: must be in 0 .. 1", p->cfg_rescale);
     if (!(p->eta >= 0 && p->eta <= 1))
         return at_fail(m->log, AT_ERROR_USAGE, "eta %g: must be in 0 .. 1", p->eta);
+    bool told = p->original_width || p->original_height || p->crop_left || p->crop_top;
+    if (told && !m->unet.addition_time)
+        return at_fail(m->log, AT_ERROR_USAGE, "an original size and a crop are read by SDXL models alone");
     if (steps > MAX_STEPS)
         return at_fail(m->log, AT_ERROR_USAGE, "%d steps: at most %d", steps, MAX_STEPS);
     if (p->lora_count > AT_MODEL_ADAPTERS)
@@ -271,31 +314,44 @@ static bool fit_batch(struct batch *b)
                    (double)limit / (1 << 20), b->p->vae_tile == AT_TILE_AUTO ? "" : ", or allow --vae-tile auto");
 }
 
+// A latent consistency model takes the guidance scale as an input, and no negative prompt.
+static bool is_guided(const struct at_model *m, const struct at_sample_params *p)
+{
+    return p->cfg != 1 && !m->unet.guidance_dim;
+}
+
+static void adapt_texts(struct at_model *m, struct at_lora *const *loras, int count)
+{
+    struct at_adapter parts[AT_MODEL_ADAPTERS];
+    for (int i = 0; i < m->texts; i++)
+        at_text_adapt(m, i, parts, at_lora_parts(loras, count, (enum at_component)(AT_COMPONENT_TEXT + i), parts));
+}
+
 bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out, float *latents)
 {
-    int width, height, steps = p->steps > 0 ? p->steps : 25, factor = at_vae_factor(&m->vae);
+    int width, height, steps = p->steps > 0 ? p->steps : at_sample_steps(m), factor = at_vae_factor(&m->vae);
     if (!at_sample_size(m, p, &width, &height))
         return false;
     if (!check_params(m, p, steps) || !at_tile_check(&m->vae, p->vae_tile, m->log))
         return false;
-    struct batch b = {.m = m, .p = p, .h = height / factor, .w = width / factor, .copies = p->cfg != 1 ? 2 : 1};
+    struct batch b = {.m = m, .p = p, .h = height / factor, .w = width / factor, .copies = is_guided(m, p) ? 2 : 1};
     b.size = p->batch > 0 ? p->batch : (int)(16 * 64 * 64 / ((int64_t)b.h * b.w));
     b.size = b.size < 1 ? 1 : b.size > 32 && p->batch <= 0 ? 32 : b.size;
     b.size = b.size < p->count ? b.size : p->count;
     if (!fit_batch(&b))
         return false;
     b.latent = (size_t)b.h * (size_t)b.w * (size_t)m->unet.in_channels;
-    b.text_row = (size_t)at_model_tokens(m) * (size_t)m->clip.width;
+    b.row = at_condition_floats(&m->unet, at_text_tokens(m));
     b.total = (p->count + b.size - 1) / b.size * steps;
     struct at_sampler_params sp = {.steps = steps, .kind = p->sampler, .eta = p->eta, .karras = p->karras};
     struct at_adapter adapters[AT_MODEL_ADAPTERS];
-    at_model_adapt_text(m, adapters, at_lora_parts(p->loras, p->lora_count, AT_COMPONENT_TEXT, adapters));
+    adapt_texts(m, p->loras, p->lora_count);
     int count = at_lora_parts(p->loras, p->lora_count, AT_COMPONENT_UNET, adapters);
     b.network = (struct at_denoiser_params){b.copies * b.size, b.h, b.w, adapters, count};
     bool ok = (b.sampler = at_sampler_create(m->schedule, &sp, m->log)) && allocate(&b);
     for (int first = 0; ok && first < p->count; first += b.size)
         ok = run_batch(&b, first, out, latents);
-    at_model_adapt_text(m, NULL, 0);
+    adapt_texts(m, NULL, 0);
     at_denoiser_destroy(&b.denoiser);
     at_sampler_destroy(&b.sampler);
     at_noise_destroy(&b.noise);
@@ -304,6 +360,6 @@ bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out,
     at_free(b.in);
     at_free(b.y);
     at_free(b.t);
-    at_free(b.text);
+    at_free(b.rows);
     return ok || at_fail_unsaid(m->log);
 }

@@ -7,7 +7,7 @@
 #include "core/graph/device.h"
 #include "core/graph/gradient.h"
 
-#define AT_PORTS 6
+#define AT_PORTS 8
 
 // The ends of one graph: tensors whose first dimension is the batch.
 struct at_ports {

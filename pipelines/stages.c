@@ -2,15 +2,15 @@
 #include "pipelines/stages.h"
 
 #include "core/base/alloc.h"
-#include "pipelines/model.h"
 #include "pipelines/spread.h"
+#include "pipelines/text.h"
 #include "pipelines/tiles.h"
 
 // A graph compiled for one size and number of items; another one compiles anew, so that what comes out depends on what
 // goes in alone, not on what was computed before: sums of another batch round differently.
 struct stage {
     struct at_spread *spread;
-    int items, height, width;
+    int items, height, width; // of a text: clip skip in place of a height
 };
 
 struct at_model_stages {
@@ -49,14 +49,18 @@ struct size {
     int height, width;
 };
 
+// One row a prompt.
 static bool build_text(const void *priv, struct at_graph *g, int worker, int batch, struct at_ports *ports)
 {
     (void)worker;
     const struct size *s = priv;
-    struct at_builder b = {.g = g, .params = s->m->text_params, .adapters = s->m->text_adapters,
-                           .adapter_count = s->m->text_adapter_count};
-    ports->in[0] = at_graph_input(g, "ids", AT_SHAPE(batch, at_model_tokens(s->m)), AT_I32);
-    ports->out[0] = at_clip_text(&b, &s->m->clip, &(struct at_clip_inputs){.ids = ports->in[0]}, NULL);
+    struct at_node *pooled;
+    at_text_inputs(s->m, g, batch, ports->in);
+    struct at_node *hidden = at_text_graph(s->m, g, 0, &(struct at_text_params){s->height}, ports->in, &pooled);
+    if (!hidden)
+        return false;
+    int64_t floats = at_shape_count(hidden->shape) / batch;
+    ports->out[0] = pooled ? at_concat(g, at_view(g, hidden, 0, AT_SHAPE(batch, floats)), pooled) : hidden;
     return at_graph_ok(g);
 }
 
@@ -94,32 +98,30 @@ static bool prepare(struct at_model *m, struct stage *stage, int n, int height, 
     return stage->spread;
 }
 
-void at_model_adapt_text(struct at_model *m, const struct at_adapter *adapters, int count)
+void at_text_adapt(struct at_model *m, int encoder, const struct at_adapter *adapters, int count)
 {
-    if (count != m->text_adapter_count || count)
+    struct at_text_encoder *e = &m->text[encoder];
+    if (count != e->adapter_count || count)
         at_model_stages_drop(m->stages, AT_PART_TEXT);
     for (int i = 0; i < count; i++)
-        m->text_adapters[i] = adapters[i];
-    m->text_adapter_count = count;
+        e->adapters[i] = adapters[i];
+    e->adapter_count = count;
 }
 
-bool at_model_hidden(struct at_model *m, const int32_t *ids, int n, float *hidden)
+bool at_text_encode(struct at_model *m, const int32_t *ids, int n, const struct at_text_params *params, float *rows)
 {
-    return prepare(m, &m->stages->text, n, 0, 0, build_text, 16) &&
-           at_spread_run(m->stages->text.spread, n, (const void *[]){ids}, (void *[]){hidden});
-}
-
-bool at_model_embed(struct at_model *m, const char *const *prompts, int n, float *hidden)
-{
-    int length = at_model_tokens(m);
-    int32_t *ids = at_calloc((size_t)n * (size_t)length, sizeof(*ids));
-    bool ok = ids;
-    if (!ok)
-        at_fail_memory(m->log, (size_t)n * (size_t)length * sizeof(*ids));
-    for (int i = 0; ok && i < n; i++)
-        ok = at_model_tokenize(m, prompts[i], ids + (size_t)i * (size_t)length);
-    ok = ok && at_model_hidden(m, ids, n, hidden);
-    at_free(ids);
+    const void *in[AT_TEXT_PORTS];
+    if (params && !at_text_check(m, params))
+        return false;
+    size_t count = (size_t)n * (size_t)at_text_ids(m);
+    int32_t *store = at_calloc(count, sizeof(*store));
+    bool ok = (store || at_fail_memory(m->log, count * sizeof(*store))) &&
+              prepare(m, &m->stages->text, n, params ? params->clip_skip : 0, 0, build_text, 16);
+    if (ok) {
+        at_text_split(m, ids, n, store, in);
+        ok = at_spread_run(m->stages->text.spread, n, in, (void *[]){rows});
+    }
+    at_free(store);
     return ok;
 }
 

@@ -8,6 +8,7 @@
 #include "pipelines/dpo_network.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/pair_set.h"
+#include "pipelines/text.h"
 #include "pipelines/tiles.h"
 #include "pipelines/train_methods.h"
 
@@ -22,11 +23,12 @@ struct dpo_job {
     struct at_pair_set *pairs;
     struct at_spread *policy, *reference;
     bool first;      // no batch has run yet in a fresh run
-    int side;        // of the latents
+    int side, tokens; // of the latents, and of a prompt
+    size_t row;      // floats of a condition (condition.h)
     uint32_t *order; // of the current epoch
     int64_t epoch;
     // One batch: 2B items, winners first.
-    float *x, *target, *t, *text, *m_policy, *m_reference, *seeds, *noise, *latent;
+    float *x, *target, *t, *rows, *m_policy, *m_reference, *seeds, *noise, *latent;
     double *weight, *policy_error, *reference_error, *dm;
 };
 
@@ -38,7 +40,9 @@ static void fill_pair(struct dpo_job *j, int i, int64_t pair, uint64_t draw, int
     int batch = p->train.batch;
     bool mirrored = p->flip && at_rng_uniform(seed, AT_STREAM_FLIP, draw) < 0.5;
     bool drop = at_rng_uniform(seed, AT_STREAM_DROPOUT, draw) < p->caption_dropout;
-    const float *text = j->pairs->hidden + (size_t)(drop ? j->pairs->empty : j->pairs->prompt[pair]) * j->pairs->text;
+    int32_t prompt = drop ? j->pairs->empty : j->pairs->prompt[pair];
+    struct at_condition told = {.text = j->pairs->hidden + (size_t)prompt * j->pairs->text,
+                                .sizes = &j->pairs->sizes[pair]};
     size_t n = j->pairs->latent;
     at_rng_normal(j->noise, n, seed, AT_STREAM_NOISE, draw);
     for (int side = 0; side < 2; side++) {
@@ -52,7 +56,7 @@ static void fill_pair(struct dpo_job *j, int i, int64_t pair, uint64_t draw, int
         at_diffuse(j->m->schedule, t, x, j->noise, x, n);
         j->t[item] = (float)t;
         j->weight[item] = at_schedule_eps_weight(j->m->schedule, t);
-        memcpy(j->text + (size_t)item * j->pairs->text, text, j->pairs->text * sizeof(float));
+        at_condition_fill(&j->m->unet, j->tokens, &told, j->rows + (size_t)item * j->row);
     }
 }
 
@@ -60,7 +64,7 @@ static void fill_pair(struct dpo_job *j, int i, int64_t pair, uint64_t draw, int
 static bool measure(struct dpo_job *j)
 {
     int n = 2 * j->p->train.batch;
-    const void *const in[] = {j->x, j->t, j->text, j->target};
+    const void *const in[] = {j->x, j->t, j->rows, j->target};
     if (!at_spread_run(j->reference, n, in, (void *[]){j->m_reference}) ||
         !at_spread_run(j->policy, n, in, (void *[]){j->m_policy}))
         return false;
@@ -207,7 +211,7 @@ static bool save(void *priv, const char *dir, float *const *values)
     if (!dir)
         return true;
     if (j->p->full) {
-        struct at_model_folder folder = {.parts = AT_PART_UNET, .values = {[1] = values[0]}, .dtype = AT_ST_F32};
+        struct at_model_folder folder = {.parts = AT_PART_UNET, .unet = values[0], .dtype = AT_ST_F32};
         ok = at_model_folder_save(j->m, dir, &folder);
     } else {
         char *path = at_path_join(dir, "pytorch_lora_weights.safetensors");
@@ -221,20 +225,21 @@ static bool allocate(struct dpo_job *j)
 {
     size_t n = 2 * (size_t)j->p->train.batch, latent = j->pairs->latent;
     bool ok = (j->x = at_calloc(n * latent, sizeof(float))) && (j->target = at_calloc(n * latent, sizeof(float))) &&
-              (j->t = at_calloc(n, sizeof(float))) && (j->text = at_calloc(n * j->pairs->text, sizeof(float))) &&
+              (j->t = at_calloc(n, sizeof(float))) && (j->rows = at_calloc(n * j->row, sizeof(float))) &&
               (j->m_policy = at_calloc(n, sizeof(float))) && (j->m_reference = at_calloc(n, sizeof(float))) &&
               (j->seeds = at_calloc(n, sizeof(float))) && (j->noise = at_calloc(latent, sizeof(float))) &&
               (j->latent = at_calloc(latent, sizeof(float))) && (j->weight = at_calloc(n, sizeof(double))) &&
               (j->policy_error = at_calloc(n, sizeof(double))) && (j->reference_error = at_calloc(n, sizeof(double))) &&
               (j->dm = at_calloc(n, sizeof(double))) &&
               (j->order = at_calloc((size_t)j->pairs->train, sizeof(uint32_t)));
-    return ok || at_fail_memory(j->log, n * (2 * latent + j->pairs->text) * sizeof(float));
+    return ok || at_fail_memory(j->log, n * (2 * latent + j->row) * sizeof(float));
 }
 
 static bool open_networks(struct dpo_job *j, struct at_device *dev)
 {
-    struct at_dpo_network policy = {j->m, j->p->full ? NULL : &j->lora->part[AT_COMPONENT_UNET], j->side, at_model_tokens(j->m)};
-    struct at_dpo_network reference = {j->frozen ? j->frozen : j->m, NULL, j->side, policy.tokens};
+    const struct at_adapter *adapter = j->p->full ? NULL : &j->lora->part[AT_COMPONENT_UNET];
+    struct at_dpo_network policy = {j->m, adapter, j->side, j->tokens};
+    struct at_dpo_network reference = {j->frozen ? j->frozen : j->m, NULL, j->side, j->tokens};
     struct at_spread_params p = {.dev = dev, .items = 2 * j->p->train.batch, .build = at_dpo_network_build,
                                  .priv = &policy, .gradient = true,
                                  .recompute = at_fit_recompute(&j->p->train.fit)};
@@ -259,6 +264,9 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     struct at_model_params mp = {.path = p->model, .reading = p->reading, .trainable = p->full ? AT_PART_UNET : 0, .replicas = replicas};
     if (!(j->m = at_model_open(dev, &mp, j->log)))
         return false;
+    if (j->m->unet.guidance_dim)
+        return at_fail(j->log, AT_ERROR_INPUT, "%s is a latent consistency model (time_cond_proj_dim): the loss of a "
+                       "denoiser would undo its distillation; tune the model it was made from", j->m->path);
     int factor = at_vae_factor(&j->m->vae);
     int size = p->size ? p->size : j->m->unet.sample_size ? j->m->unet.sample_size * factor : 512;
     if (size < factor || size % factor)
@@ -266,6 +274,8 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     if (!at_tile_check(&j->m->vae, p->train.vae_tile, j->log))
         return false;
     j->side = size / factor;
+    j->tokens = at_text_tokens(j->m);
+    j->row = at_condition_floats(&j->m->unet, j->tokens);
     j->epoch = -1;
     j->first = !p->train.resume;
     struct at_lora_params lp = p->lora;
@@ -292,7 +302,7 @@ static void close_job(struct dpo_job *j)
     at_lora_destroy(&j->lora);
     at_model_destroy(&j->frozen);
     at_model_destroy(&j->m);
-    void *const buffers[] = {j->x,     j->target, j->t,      j->text,         j->m_policy,        j->m_reference, j->seeds,
+    void *const buffers[] = {j->x,     j->target, j->t,      j->rows,         j->m_policy,        j->m_reference, j->seeds,
                              j->noise, j->latent, j->weight, j->policy_error, j->reference_error, j->dm,          j->order};
     for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
         at_free(buffers[i]);

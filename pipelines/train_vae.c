@@ -48,7 +48,7 @@ static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *me
     uint64_t first = (uint64_t)((step * micros + micro) * batch);
     for (int i = 0; i < batch; i++) {
         uint64_t index = first + (uint64_t)i;
-        if (!at_pictures_draw(j->pictures, index, j->images + (size_t)i * j->pixels))
+        if (!at_pictures_draw(j->pictures, index, j->images + (size_t)i * j->pixels, NULL))
             return false;
         at_rng_normal(j->noise + (size_t)i * j->latent, j->latent, j->p->train.seed, AT_STREAM_POSTERIOR, index);
     }
@@ -85,7 +85,7 @@ static bool measure_scale(struct vae_job *j, float *scale)
     end = at_is_dry(j->m->dev) ? 1 : end;
     for (uint64_t first = 0; ok && first < end; first += (uint64_t)j->p->train.batch) {
         for (int i = 0; ok && i < j->p->train.batch; i++)
-            ok = at_pictures_draw(j->pictures, first + (uint64_t)i, j->images + (size_t)i * j->pixels);
+            ok = at_pictures_draw(j->pictures, first + (uint64_t)i, j->images + (size_t)i * j->pixels, NULL);
         ok = ok && at_model_encode(j->m, j->images, j->p->train.batch, size, size, moments);
         for (int i = 0; ok && i < j->p->train.batch; i++) {
             at_rng_normal(j->noise, j->latent, j->p->train.seed, AT_STREAM_LATENT, first + (uint64_t)i);
@@ -119,7 +119,7 @@ static bool save(void *priv, const char *dir, float *const *values)
     if (!ok)
         return false;
     j->m->vae.scaling_factor = scale;
-    struct at_model_folder folder = {.values = {[2] = values[0]}, .parts = AT_PART_VAE, .dtype = AT_ST_F16};
+    struct at_model_folder folder = {.vae = values[0], .parts = AT_PART_VAE, .dtype = AT_ST_F16};
     return at_model_folder_save(j->m, dir, &folder);
 }
 

@@ -5,22 +5,25 @@
     attune sample -m MODEL -p "red heart" --seed 7 -o out
     python3 tools/check-diffusers.py MODEL out/*.png
 
-Everything but the model is read from the pictures: prompt, seed, steps, guidance, adapters. A picture made with
-`--rng torch` is drawn by diffusers' own pipeline from its seed. The noise of others is computed here from the seed
+Everything but the model is read from the pictures: prompt, seed, steps, guidance, adapters. diffusers' own pipeline
+draws them: from the seed if a picture was made with `--rng torch`, else from noise that is computed here from the seed
 (Philox4x32-10, Box-Muller). Nothing of attune runs. Exit status 1 if a picture is off.
+SD 1.x, SD 2.x, SDXL and latent consistency models of both. Guidance below 1 is none to diffusers.
 Needs torch, diffusers, transformers, numpy, PIL, and peft for adapters. Tried with torch 2.15, diffusers 0.42.
 """
 
 import argparse
 import json
+import os
 import sys
 
 import numpy as np
 import torch
 from diffusers import (DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler,
-                       EulerDiscreteScheduler, LCMScheduler, StableDiffusionPipeline)
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
+                       EulerDiscreteScheduler, LCMScheduler, StableDiffusionPipeline,
+                       StableDiffusionXLPipeline)
 from diffusers.utils import logging
+from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
 SAMPLERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler, "euler": EulerDiscreteScheduler,
@@ -61,47 +64,28 @@ def noise(shape, seed, stream, sample):
     return torch.from_numpy(values.transpose(2, 0, 1).copy())[None]
 
 
-def embed(pipe, text):
-    tokens = pipe.tokenizer(text, padding="max_length", max_length=pipe.tokenizer.model_max_length, truncation=True,
-                            return_tensors="pt")
-    return pipe.text_encoder(tokens.input_ids)[0]
-
-
-def draw_by_pipeline(pipe, note):
-    """As a user of diffusers would: nothing but its own API."""
-    levels = {"use_karras_sigmas": True} if note["karras"] else {}
-    pipe.scheduler = SAMPLERS[note["sampler"]].from_config(pipe.config_of_schedule, **levels)
-    picture = pipe(note["prompt"], negative_prompt=note["negative"], num_inference_steps=note["steps"], eta=note["eta"],
-                   guidance_scale=note["cfg"], guidance_rescale=note["cfg_rescale"], height=note["height"],
-                   width=note["width"], generator=torch.Generator().manual_seed(int(note["seed"])), output_type="pt")
-    return (picture.images[0].permute(1, 2, 0) * 255).numpy()
-
-
 def draw(pipe, note):
-    """The picture as (h,w,3) in 0 .. 255, not rounded."""
-    if note.get("rng") == "torch":
-        return draw_by_pipeline(pipe, note)
+    """The picture as (h,w,3) in 0 .. 255, not rounded. With torch's noise as a user of diffusers would: by its API alone."""
     factor = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
     shape = (pipe.unet.config.in_channels, note["height"] // factor, note["width"] // factor)
-    seed, index = int(note["seed"]), 0
+    seed, calls = int(note["seed"]), iter(range(note["steps"]))
     levels = {"use_karras_sigmas": True} if note["karras"] else {}
-    scheduler = SAMPLERS[note["sampler"]].from_config(pipe.config_of_schedule, **levels)
-    sys.modules[type(scheduler).__module__].randn_tensor = lambda *_, **__: noise(shape, seed, STEP, index)
-    scheduler.set_timesteps(note["steps"])
-    x = noise(shape, seed, LATENT, 0) * scheduler.init_noise_sigma
-    guided = note["cfg"] != 1
-    text = torch.cat([embed(pipe, note["negative"]), embed(pipe, note["prompt"])] if guided
-                     else [embed(pipe, note["prompt"])])
-    extra = {"eta": note["eta"]} if note["sampler"] == "ddim" else {}
-    for index, t in enumerate(scheduler.timesteps):
-        y = pipe.unet(torch.cat([scheduler.scale_model_input(x, t)] * len(text)), t, encoder_hidden_states=text).sample
-        if guided:
-            y, prompted = y[:1] + note["cfg"] * (y[1:] - y[:1]), y[1:]
-            y = rescale_noise_cfg(y, prompted, note.get("cfg_rescale", 0))
-        x = scheduler.step(y, t, x, return_dict=False, **extra)[0]
-    shift = pipe.vae.config.shift_factor or 0
-    pixels = pipe.vae.decode(x / pipe.vae.config.scaling_factor + shift).sample[0]
-    return ((pixels.permute(1, 2, 0) / 2 + 0.5).clamp(0, 1) * 255).numpy()
+    pipe.scheduler = SAMPLERS[note["sampler"]].from_config(pipe.config_of_schedule, **levels)
+    how = dict(prompt=note["prompt"], negative_prompt=note.get("negative"), num_inference_steps=note["steps"],
+               eta=note["eta"], guidance_scale=note["cfg"], guidance_rescale=note.get("cfg_rescale", 0),
+               height=note["height"], width=note["width"], clip_skip=note.get("clip_skip") or None)
+    if isinstance(pipe, StableDiffusionXLPipeline):
+        how["crops_coords_top_left"] = (note["crop_top"], note["crop_left"])
+        if "original_width" in note:
+            how["original_size"] = (note["original_height"], note["original_width"])
+    if note.get("rng") == "torch":
+        how["generator"] = torch.Generator().manual_seed(seed)
+        step_noise = randn_tensor
+    else:
+        how["latents"] = noise(shape, seed, LATENT, 0)
+        step_noise = lambda *_, **__: noise(shape, seed, STEP, next(calls))
+    sys.modules[type(pipe.scheduler).__module__].randn_tensor = step_noise
+    return (pipe(**how, output_type="pt").images[0].permute(1, 2, 0) * 255).numpy()
 
 
 def load_adapters(pipe, loras):
@@ -147,9 +131,16 @@ def main():
     args = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    pipe = StableDiffusionPipeline.from_pretrained(args.model, safety_checker=None, local_files_only=True)
-    for part in (pipe.unet, pipe.vae, pipe.text_encoder):
-        part.float()
+    with open(os.path.join(args.model, "model_index.json"), encoding="utf-8") as f:
+        xl = "XL" in json.load(f)["_class_name"]
+    # SD's pipeline draws with latent consistency models too.
+    pipe = (StableDiffusionXLPipeline.from_pretrained(args.model, add_watermarker=False, local_files_only=True) if xl else
+            StableDiffusionPipeline.from_pretrained(args.model, safety_checker=None, local_files_only=True))
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.float()
+    if not hasattr(pipe.text_encoder, "text_model"):  # transformers 5; clip_skip of diffusers looks there
+        type(pipe.text_encoder).text_model = property(lambda model: model)
     pipe.set_progress_bar_config(disable=True)
     pipe.config_of_schedule = pipe.scheduler.config
     with torch.inference_mode():

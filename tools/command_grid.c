@@ -122,9 +122,10 @@ static bool draw_model(struct job *j)
 {
     struct at_log *log = &j->cli->log;
     struct at_loaded *l = &j->loaded[j->model];
-    int total, models = (int)j->models.count;
-    struct at_picture_note *notes = at_request_notes(&j->request, l, j->dev, &total, log);
-    bool ok = notes && at_loaded_open(j->dev, l, log) && at_loaded_hash(l, log);
+    int total = 0, models = (int)j->models.count;
+    struct at_picture_note *notes = NULL;
+    bool ok = at_loaded_open(j->dev, l, log) && at_loaded_hash(l, log) &&
+              (notes = at_request_notes(&j->request, l, j->dev, &total, log));
     struct at_draw_params draw = {.request = &j->request, .loaded = l, .notes = notes, .total = total,
                                   .before = j->model * total, .all = models * total, .take = keep, .priv = j};
     ok = ok && at_draw(j->cli, &draw);
@@ -143,9 +144,12 @@ static void report_settings(const struct job *j, struct at_report *report)
         cells[3 * i + 1] = j->models.items[i];
         cells[3 * i + 2] = hashes[i];
     }
+    char steps[64] = "each model's own number of";
+    if (j->request.steps)
+        snprintf(steps, sizeof(steps), "%d", j->request.steps);
     at_report_paragraph(report, "%zu prompts, %d picture(s) a prompt and model from seed %" PRIu64
-                        ", %d steps of %s, %s; made by " AT_VERSION_TEXT " on %s.", j->rows, j->request.count,
-                        j->request.seed, j->request.steps,
+                        ", %s steps of %s, %s; made by " AT_VERSION_TEXT " on %s.", j->rows, j->request.count,
+                        j->request.seed, steps,
                         j->request.sampler ? at_sampler_names[j->request.sampler] : "each model's own sampler",
                         j->request.cfg != 0 ? "one guidance scale for all" : "each model's own guidance scale",
                         j->dev->name);

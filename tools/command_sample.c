@@ -102,8 +102,8 @@ static bool prepare(struct job *j, const struct at_usage *usage)
         return false;
     j->loaded.reading = &j->reading;
     return (j->dev = at_cli_device(j->cli, &j->device)) &&
-           (j->notes = at_request_notes(&j->request, &j->loaded, j->dev, &j->total, log)) &&
            (j->result = at_json_create(log, false)) && at_loaded_open(j->dev, &j->loaded, log) &&
+           (j->notes = at_request_notes(&j->request, &j->loaded, j->dev, &j->total, log)) &&
            (j->cli->planning || (at_loaded_hash(&j->loaded, log) && prepare_out(j)));
 }
 
@@ -136,6 +136,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .about = "Each picture is saved as NUMBER-SEED-PROMPT.png with all its settings in it; numbering goes on "
                  "where the folder stands. The noise of a picture depends on its seed alone.",
         .example = "  attune sample -p \"red apple\" -p \"green apple\" --count 4 --seed 7 -o apples\n"
+                   "  attune sample -m sdxl-base -p \"a red kite\" --original-size 2048x2048 --clip-skip 1 -o out\n"
                    "  attune sample -m stable-diffusion-v1-5 --lora runs/warm:0.8 -f prompts.txt -o out\n"
                    "  attune sample -p cherries --rng torch --seed 42 --cfg 9 --cfg-rescale 0.7\n",
     };

@@ -17,6 +17,9 @@ void at_device_options(struct at_options *options, struct at_device_choice *choi
          .zero = "auto: a GPU if there is one, else the CPU"},
         {"threads", 0, AT_OPTION_INT, &choice->threads, "N", "threads of the CPU device", .zero = "one a core",
          .min = 0, .max = 1024},
+        {"offload", 0, AT_OPTION_FLAG, &choice->offload, NULL,
+         "keep frozen weights in the host's memory and copy each to the GPU when it is used: for models larger than "
+         "its memory (slower)"},
         {"guard", 0, AT_OPTION_FLAG, &choice->guard, NULL,
          "look at every value, and stop at the first layer that makes one that is not finite, by name (slower)"},
         {0},
@@ -82,7 +85,11 @@ static struct at_device *open_named(const struct at_device_choice *choice, struc
 struct at_device *at_device_choose(const struct at_device_choice *choice, struct at_log *log)
 {
     struct at_device *dev = open_named(choice, log);
-    if (dev)
-        dev->guard = choice->guard;
+    if (!dev)
+        return NULL;
+    dev->guard = choice->guard;
+    dev->offload = choice->offload && dev->api->host_create;
+    if (choice->offload && !dev->offload)
+        at_warn(log, "--offload does nothing here: the CPU computes in the host's memory");
     return dev;
 }

@@ -9,6 +9,7 @@
 struct at_device_choice {
     const char *device; // "auto", "cpu", "vulkan", "vulkan:1", "vulkan:radeon"
     int threads;        // of the CPU; 0: all
+    bool offload;       // frozen weights stay in host memory
     bool guard;         // stop at the first value that is not finite (core/graph/guard.h)
 };
 

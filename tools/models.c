@@ -6,6 +6,7 @@
 #include "core/io/file.h"
 #include "core/io/sha256.h"
 #include "pipelines/lora_data.h"
+#include "pipelines/sample.h"
 
 #include <math.h>
 #include <string.h>
@@ -13,7 +14,6 @@
 #define LORA_FILE "pytorch_lora_weights.safetensors"
 #define EMBEDDED "embedded"
 #define EMBEDDED_CFG 4.0 // as in testing the embedded model
-#define DEFAULT_CFG 7.5  // diffusers' Stable Diffusion pipelines
 
 void at_reading_options(struct at_options *o, struct at_source_options *r)
 {
@@ -186,5 +186,5 @@ char *at_loaded_label(const struct at_loaded *l)
 
 double at_loaded_cfg(const struct at_loaded *l)
 {
-    return l->path ? DEFAULT_CFG : EMBEDDED_CFG;
+    return l->path ? at_sample_cfg(l->model) : EMBEDDED_CFG;
 }

@@ -47,7 +47,7 @@ char *at_lora_label(const char *path);
 char *at_loaded_label(const struct at_loaded *loaded);
 // The model's folder name, "embedded" for the embedded one.
 const char *at_loaded_name(const struct at_loaded *loaded);
-// The guidance scale where none is given: what the embedded model was tried with, else what diffusers takes.
+// The guidance scale where none is given: what the embedded model was tried with, else what diffusers takes. It is open.
 double at_loaded_cfg(const struct at_loaded *loaded);
 
 #endif

@@ -47,6 +47,7 @@ struct at_option {
     double min, max;            // of numbers, if max > min
     const char *const *choices; // NULL at the end
     bool required;              // a text or list that must be given
+    bool blank;                 // a text that may be empty, which is another thing than not given
     bool here;                  // of this call alone: not taken from a config, not written to one
 };
 

@@ -208,7 +208,7 @@ bool at_option_from_text(struct at_options *o, const struct at_option *option, c
     case AT_OPTION_FLAG:
         return flag_from_text(o, option, text, negated);
     case AT_OPTION_TEXT:
-        if (!text[0])
+        if (!text[0] && !option->blank)
             return at_fail(o->log, AT_ERROR_USAGE, "--%s: the value is empty", option->name);
         *(const char **)option->target = text;
         return true;
@@ -284,7 +284,7 @@ bool at_option_from_json(struct at_options *o, const struct at_option *option, s
     case AT_OPTION_TEXT:
         if (!at_json_as_str(value, &text))
             return false;
-        if (!text[0])
+        if (!text[0] && !option->blank)
             return at_json_fail(value, "the text is empty; leave the option out or give a value");
         *(const char **)option->target = text;
         return true;

@@ -51,15 +51,17 @@ char *at_picture_parameters(const struct at_picture_note *n)
     bool negative = n->negative && n->negative[0];
     char *name = quoted(at_loaded_name(n->loaded)), *hashes = lora_hashes(n->loaded), *text = NULL;
     char *rescale = n->cfg_rescale > 0 ? at_strf(", CFG rescale: %g", n->cfg_rescale) : at_strdup("");
-    if (name && hashes && rescale)
+    char *skip = n->clip_skip ? at_strf(", Clip skip: %d", n->clip_skip + 1) : at_strdup(""); // web UIs count from 1
+    if (name && hashes && rescale && skip)
         text = at_strf("%s%s%s\nSteps: %d, Sampler: %s%s, CFG scale: %g%s, Seed: %" PRIu64
-                       ", Size: %dx%d, Model hash: %.10s, Model: %s%s, Eta: %g%s, Version: " AT_VERSION_TEXT,
+                       ", Size: %dx%d, Model hash: %.10s, Model: %s%s, Eta: %g%s%s, Version: " AT_VERSION_TEXT,
                        n->prompt, negative ? "\nNegative prompt: " : "", negative ? n->negative : "", n->steps,
                        at_sampler_label(n->sampler), n->karras ? " Karras" : "", n->cfg, rescale, n->seed, n->width, n->height,
-                       n->loaded->sha256, name, hashes, n->eta, n->rng == AT_RNG_TORCH ? ", RNG: CPU" : "");
+                       n->loaded->sha256, name, hashes, n->eta, skip, n->rng == AT_RNG_TORCH ? ", RNG: CPU" : "");
     at_free(name);
     at_free(hashes);
     at_free(rescale);
+    at_free(skip);
     return text;
 }
 
@@ -71,7 +73,8 @@ char *at_picture_json(struct at_log *log, const struct at_picture_note *n)
     struct at_json root = at_json_root(doc), model, device, loras;
     at_json_put_str(root, "version", AT_VERSION);
     at_json_put_str(root, "prompt", n->prompt);
-    at_json_put_str(root, "negative", n->negative ? n->negative : "");
+    if (n->negative) // "" is not the same as none, for SDXL
+        at_json_put_str(root, "negative", n->negative);
     at_json_put_int(root, "seed", (int64_t)n->seed);
     at_json_put_str(root, "sampler", at_sampler_names[n->sampler]);
     at_json_put_bool(root, "karras", n->karras);
@@ -82,6 +85,13 @@ char *at_picture_json(struct at_log *log, const struct at_picture_note *n)
     at_json_put_str(root, "rng", at_rng_names[n->rng]);
     at_json_put_int(root, "width", n->width);
     at_json_put_int(root, "height", n->height);
+    at_json_put_int(root, "clip_skip", n->clip_skip);
+    if (n->original_width) {
+        at_json_put_int(root, "original_width", n->original_width);
+        at_json_put_int(root, "original_height", n->original_height);
+    }
+    at_json_put_int(root, "crop_top", n->crop_top);
+    at_json_put_int(root, "crop_left", n->crop_left);
     model = at_json_put_object(root, "model");
     at_json_put_str(model, "path", n->loaded->path ? n->loaded->path : "embedded");
     at_json_put_str(model, "unet_sha256", n->loaded->sha256);

@@ -14,6 +14,8 @@ struct at_picture_note {
     uint64_t seed;
     int steps, width, height;
     enum at_sampler_kind sampler; // AT_SAMPLER_CONFIG until it is drawn
+    int clip_skip;
+    int original_width, original_height, crop_left, crop_top; // told to SDXL; size 0: the picture's
     bool karras;
     double cfg, cfg_rescale, eta;
     enum at_rng_kind rng;

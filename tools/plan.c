@@ -14,6 +14,7 @@ static const struct {
     [AT_USE_GRADIENTS] = {"gradients", "gradients"},
     [AT_USE_OPTIMIZER] = {"optimizer", "optimiser"},
     [AT_USE_TENSORS] = {"activations", "activations"},
+    [AT_USE_HOST] = {"host", "offloaded"},
 };
 
 // What is common to all forecasts.
@@ -52,11 +53,13 @@ static void print_text(const struct forecast *f, const struct at_forecast *train
 {
     printf("device        %s\n", f->dry->name);
     printf("memory        %.1f MiB at most\n", mib(f->dry->peak));
-    for (int i = 0; i < AT_USES; i++)
+    for (int i = 0; i < AT_USE_HOST; i++)
         if (f->dry->peak_used[i])
             printf("  %-11s %.1f MiB\n", uses[i].label, mib(f->dry->peak_used[i]));
     if (f->dry->memory)
         printf("  of          %.0f MiB that the device has\n", mib(f->dry->memory));
+    if (f->dry->peak_used[AT_USE_HOST])
+        printf("host memory   %.1f MiB of offloaded weights\n", mib(f->dry->peak_used[AT_USE_HOST]));
     printf("arithmetic    %.3g GFLOP", f->flops * 1e-9);
     if (training)
         printf(": %.3g to begin with, %" PRId64 " steps of %.3g", training->setup_flops * 1e-9, steps,

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define MOST_PICTURES 1000000
+#define MOST_SIDE 65536
 #define AT_ONCE 32 // drawn before they are saved: what an interruption may lose
 #define PIXELS_AT_ONCE 4194304.0
 
@@ -20,14 +21,16 @@ void at_request_options(struct at_options *o, struct at_request *r)
         {"prompt-file", 'f', AT_OPTION_TEXT, &r->file, "FILE",
          "prompts, one a line, or .json; after a prompt may stand its own --n negative, --w width, --h height, "
          "--d seed, --s steps, --l guidance and --ss sampler"},
-        {"negative", 'n', AT_OPTION_TEXT, &r->negative, "TEXT", "what to keep away from"},
+        {"negative", 'n', AT_OPTION_TEXT, &r->negative, "TEXT", "what to keep away from; \"\" and none differ for SDXL", .blank = true},
         {"count", 0, AT_OPTION_INT, &r->count, "N", "images a prompt", .min = 1, .max = 100000},
         {"seed", 0, AT_OPTION_SEED, &r->seed, "N", "of a prompt's first image; the next has N + 1"},
-        {"steps", 's', AT_OPTION_INT, &r->steps, "N", "steps of the sampler", .min = 1, .max = 1000},
+        {"steps", 's', AT_OPTION_INT, &r->steps, "N", "steps of the sampler",
+         .zero = "25, latent consistency models 4", .min = 1, .max = 1000},
         {"sampler", 0, AT_OPTION_CHOICE, &r->sampler, "NAME", "config is the model's own",
          .choices = at_sampler_names},
         {"karras", 0, AT_OPTION_FLAG, &r->karras, NULL, "noise levels of Karras et al., for euler and dpmpp_2m"},
-        {"cfg", 0, AT_OPTION_REAL, &r->cfg, "X", "guidance scale; 1 is none", .zero = "7.5, embedded model 4",
+        {"cfg", 0, AT_OPTION_REAL, &r->cfg, "X", "guidance scale; 1 is none",
+         .zero = "7.5, SDXL 5, latent consistency models 8.5, embedded model 4",
          .min = 0.001, .max = 1000},
         {"cfg-rescale", 0, AT_OPTION_REAL, &r->cfg_rescale, "X", AT_REQUEST_RESCALE, .min = 0, .max = 1},
         {"rng", 0, AT_OPTION_CHOICE, &r->rng, "NAME", AT_REQUEST_RNG, .choices = at_rng_names},
@@ -35,6 +38,12 @@ void at_request_options(struct at_options *o, struct at_request *r)
          .max = 1},
         {"width", 0, AT_OPTION_INT, &r->width, "N", "pixels", .zero = "the model's own", .min = 0, .max = 32768},
         {"height", 0, AT_OPTION_INT, &r->height, "N", "pixels", .zero = "the model's own", .min = 0, .max = 32768},
+        {"clip-skip", 0, AT_OPTION_INT, &r->clip_skip, "N",
+         "last layers of the text encoders to leave out for prompts, counted as in diffusers (web UIs say N + 1)",
+         .min = 0, .max = 1000},
+        {"original-size", 0, AT_OPTION_TEXT, &r->original, "WxH", "SDXL: the size it is told the picture once had",
+         .zero = "that of the picture"},
+        {"crop", 0, AT_OPTION_TEXT, &r->crop, "TOP,LEFT", "SDXL: where it is told the picture was cut", .zero = "0,0"},
         {"batch", 0, AT_OPTION_INT, &r->batch, "N", "images at once", .zero = "chosen", .min = 0, .max = 4096},
         {"memory-limit", 0, AT_OPTION_SIZE, &r->memory_limit, "SIZE",
          "memory of the device to stay within, such as 2G: fewer images at once as needed",
@@ -52,13 +61,39 @@ bool at_request_text(struct at_log *log, const char *option, const char *text)
            at_fail(log, AT_ERROR_USAGE, "--%s: the text is not UTF-8; set the terminal to UTF-8", option);
 }
 
+// Two numbers with a sign between them, all of the text.
+static bool read_two(const char *text, char between, int least, int *first, int *second)
+{
+    int64_t a, b;
+    const char *at = strchr(text, between);
+    char left[16];
+    if (!at || (size_t)(at - text) >= sizeof(left))
+        return false;
+    snprintf(left, sizeof(left), "%.*s", (int)(at - text), text);
+    if (!at_text_int(left, &a) || !at_text_int(at + 1, &b) || a < least || b < least || a > MOST_SIDE || b > MOST_SIDE)
+        return false;
+    *first = (int)a;
+    *second = (int)b;
+    return true;
+}
+
+static bool read_sizes(struct at_request *r, struct at_log *log)
+{
+    if (r->original && !read_two(r->original, 'x', 1, &r->original_width, &r->original_height))
+        return at_fail(log, AT_ERROR_USAGE, "--original-size %s: expected width and height up to %d, such as 1024x768",
+                       r->original, MOST_SIDE);
+    if (r->crop && !read_two(r->crop, ',', 0, &r->crop_top, &r->crop_left))
+        return at_fail(log, AT_ERROR_USAGE, "--crop %s: expected top and left up to %d, such as 0,64", r->crop, MOST_SIDE);
+    return true;
+}
+
 bool at_request_read(struct at_request *r, const struct at_usage *usage, struct at_log *log)
 {
     if (!r->file && r->texts.count == 0)
         return at_fail(log, AT_ERROR_USAGE, "%s needs a prompt: -p TEXT or --prompt-file FILE", usage->name);
     if (!at_tile_read(r->tile_word, &r->vae_tile, log))
         return false;
-    if (!at_request_text(log, "negative", r->negative) || (r->file && !at_prompts_read(log, r->file, &r->prompts)))
+    if (!at_request_text(log, "negative", r->negative) || !read_sizes(r, log) || (r->file && !at_prompts_read(log, r->file, &r->prompts)))
         return false;
     for (size_t i = 0; i < r->texts.count; i++)
         if (!at_request_text(log, "prompt", r->texts.items[i]) ||
@@ -91,11 +126,16 @@ struct at_picture_note *at_request_notes(const struct at_request *r, const struc
                 .prompt = p->text,
                 .negative = p->negative ? p->negative : r->negative,
                 .seed = (p->has_seed ? p->seed : r->seed) + (uint64_t)k,
-                .steps = p->steps ? p->steps : r->steps,
+                .steps = p->steps ? p->steps : r->steps ? r->steps : at_sample_steps(loaded->model),
                 .width = p->width ? p->width : r->width,
                 .height = p->height ? p->height : r->height,
                 .cfg = p->has_cfg ? p->cfg : r->cfg != 0 ? r->cfg : at_loaded_cfg(loaded),
                 .cfg_rescale = r->cfg_rescale,
+                .clip_skip = r->clip_skip,
+                .original_width = r->original_width,
+                .original_height = r->original_height,
+                .crop_left = r->crop_left,
+                .crop_top = r->crop_top,
                 .eta = r->eta,
                 .rng = (enum at_rng_kind)r->rng,
                 .sampler = p->sampler ? p->sampler : (enum at_sampler_kind)r->sampler,
@@ -141,8 +181,10 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
     struct at_sample_params p = {
         .items = items, .steps = note->steps, .sampler = note->sampler, .karras = note->karras, .cfg = note->cfg,
         .cfg_rescale = note->cfg_rescale, .eta = note->eta, .rng = note->rng, .width = note->width,
-        .height = note->height, .batch = d->request->batch, .loras = d->loaded->loras,
-        .memory_limit = d->request->memory_limit, .vae_tile = d->request->vae_tile, .lora_count = d->loaded->count, .progress = progress, .priv = &share,
+        .height = note->height, .clip_skip = note->clip_skip, .original_width = note->original_width,
+        .original_height = note->original_height, .crop_left = note->crop_left, .crop_top = note->crop_top, .batch = d->request->batch, .loras = d->loaded->loras,
+        .memory_limit = d->request->memory_limit, .vae_tile = d->request->vae_tile,
+        .lora_count = d->loaded->count, .progress = progress, .priv = &share,
     };
     int width, height;
     if (!at_sample_size(d->loaded->model, &p, &width, &height))
@@ -184,10 +226,21 @@ static bool check_sizes(struct at_cli *cli, const struct at_draw_params *d)
     return true;
 }
 
+static void warn_of_negative(struct at_cli *cli, const struct at_draw_params *d)
+{
+    for (int i = 0; d->loaded->model->unet.guidance_dim && i < d->total; i++)
+        if (d->notes[i].negative && d->notes[i].negative[0]) {
+            at_warn(&cli->log, "%s is a latent consistency model, which reads no negative prompt: it is left out",
+                    at_loaded_name(d->loaded));
+            return;
+        }
+}
+
 bool at_draw(struct at_cli *cli, const struct at_draw_params *d)
 {
     if (!check_sizes(cli, d))
         return false;
+    warn_of_negative(cli, d);
     for (int first = 0; first < d->total;)
         if (!draw_some(cli, d, &first))
             return false;

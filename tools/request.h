@@ -13,6 +13,9 @@ struct at_request {
     uint64_t seed;
     int count, steps, width, height, batch;
     int sampler; // enum at_sampler_kind
+    int clip_skip;
+    const char *original, *crop; // as they were typed
+    int original_width, original_height, crop_left, crop_top;
     bool karras;
     double cfg, cfg_rescale, eta;
     int rng; // enum at_rng_kind
@@ -27,10 +30,10 @@ struct at_request {
 #define AT_REQUEST_RESCALE "how far guidance is brought back to the contrast of the prompt alone, against burnt colours"
 #define AT_REQUEST_RNG "what seeds mean: attune's own noise, or that of torch on the CPU, for the picture of diffusers"
 
-#define AT_REQUEST_DEFAULTS {.count = 1, .steps = 25}
+#define AT_REQUEST_DEFAULTS {.count = 1}
 
-// --prompt, --prompt-file, --negative, --count, --seed, --steps, --cfg, --cfg-rescale, --eta, --rng, --width, --height,
-// --batch, --memory-limit, --vae-tile, --quiet
+// --prompt, --prompt-file, --negative, --count, --seed, --steps, --cfg, --cfg-rescale, --clip-skip, --eta, --rng, --width,
+// --height, --batch, --memory-limit, --vae-tile, --quiet
 void at_request_options(struct at_options *options, struct at_request *request);
 // Fills in `prompts`; no prompt is a usage error.
 AT_NODISCARD bool at_request_read(struct at_request *request, const struct at_usage *usage, struct at_log *log);
@@ -39,7 +42,7 @@ AT_NODISCARD bool at_request_text(struct at_log *log, const char *option, const 
 void at_request_finish(struct at_request *request);
 
 // One note a picture, prompt by prompt, each with its `count` seeds: the settings of the prompt's own line, else those
-// of the command line. The loaded model need not be open yet. Freed with at_free; NULL on failure.
+// of the command line, else those of the model, which is open. Freed with at_free; NULL on failure.
 struct at_picture_note *at_request_notes(const struct at_request *request, const struct at_loaded *loaded,
                                          const struct at_device *dev, int *total, struct at_log *log);
 

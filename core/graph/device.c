@@ -16,16 +16,26 @@ void at_device_close(struct at_device **dev)
     *dev = NULL;
 }
 
+static void count_host(struct at_device *dev, size_t bytes)
+{
+    size_t *peak = &dev->peak_used[AT_USE_HOST];
+    dev->used[AT_USE_HOST] += bytes;
+    *peak = dev->used[AT_USE_HOST] > *peak ? dev->used[AT_USE_HOST] : *peak;
+}
+
 static struct at_buffer *allocate(struct at_device *dev, size_t bytes, enum at_use use)
 {
-    struct at_buffer *b = dev->api->buffer_create(dev, bytes);
-    if (!b)
-        return NULL;
+    bool host = use == AT_USE_HOST && dev->api->host_create;
+    struct at_buffer *b = host ? dev->api->host_create(dev, bytes) : dev->api->buffer_create(dev, bytes);
+    if (b && use == AT_USE_HOST)
+        count_host(dev, bytes);
+    if (!b || use == AT_USE_HOST)
+        return b;
     dev->allocated += bytes;
     dev->used[use] += bytes;
     if (dev->allocated > dev->peak) {
         dev->peak = dev->allocated;
-        memcpy(dev->peak_used, dev->used, sizeof(dev->used));
+        memcpy(dev->peak_used, dev->used, AT_USE_HOST * sizeof(dev->used[0]));
     }
     return b;
 }
@@ -35,7 +45,8 @@ static void release(struct at_device *dev, struct at_buffer *b, size_t bytes, en
     if (!b)
         return;
     dev->api->buffer_destroy(dev, b);
-    dev->allocated -= bytes;
+    if (use != AT_USE_HOST)
+        dev->allocated -= bytes;
     dev->used[use] -= bytes;
 }
 

@@ -23,6 +23,7 @@ enum at_use {
     AT_USE_GRADIENTS,
     AT_USE_OPTIMIZER,
     AT_USE_TENSORS, // of graphs: activations and all else that a plan places
+    AT_USE_HOST,    // weights in host memory, fetched by each use: not the device's memory, where that is another
     AT_USES
 };
 
@@ -35,15 +36,19 @@ struct at_device {
     size_t real_size; // 4 or 8
     size_t max_chunk; // largest allocation; 0: no limit
     size_t memory;    // all there is; 0: not known
+    bool offload;     // frozen weights are to live in host memory (at_fetch), if the device has memory of its own
     bool guard;       // look at every value; set before plans are compiled (guard.h)
     int workers;      // plans that may run at the same time, each from a thread of its own (in an OpenMP team)
     size_t allocated, peak; // bytes now and at most
-    size_t used[AT_USES], peak_used[AT_USES]; // the same by use; the peak's is the state at the common peak
+    // The same by use; the peak's is the state at the common peak, but AT_USE_HOST is in neither sum and has its own.
+    size_t used[AT_USES], peak_used[AT_USES];
 };
 
 struct at_device_api {
     void (*close)(struct at_device *dev);
     struct at_buffer *(*buffer_create)(struct at_device *dev, size_t bytes); // zeroed; NULL: out of memory, logged
+    // The same in memory of the host that the device's kernels can read. NULL: the device has no memory of its own.
+    struct at_buffer *(*host_create)(struct at_device *dev, size_t bytes);
     void (*buffer_destroy)(struct at_device *dev, struct at_buffer *buffer);
     // Copies n elements; `dtype` is what the host side holds: halves as they are, on both sides.
     bool (*write)(struct at_device *dev, struct at_buffer *b, size_t offset, const void *data, int64_t n, enum at_dtype dtype);

@@ -93,6 +93,7 @@ static void release_run(struct at_device *dev, struct at_run *run)
 static const struct at_device_api api = {
     .close = close_device,
     .buffer_create = buffer_create,
+    .host_create = buffer_create,
     .buffer_destroy = buffer_destroy,
     .write = write_buffer,
     .read = read_buffer,
@@ -116,7 +117,8 @@ struct at_device *at_dry_open(const struct at_device *like, struct at_log *log)
                                 .real_size = like->real_size,
                                 .max_chunk = like->max_chunk,
                                 .memory = like->memory,
-                                .workers = like->workers};
+                                .workers = like->workers,
+                                .offload = like->offload};
     memcpy(d->dev.name, like->name, sizeof(d->dev.name));
     return &d->dev;
 }

@@ -55,7 +55,8 @@ AT_NODISCARD bool at_image_resize(struct at_log *log, const struct at_image *sou
                                   struct at_image *out);
 AT_NODISCARD bool at_image_crop(struct at_log *log, const struct at_image *source, int x, int y, int width, int height,
                                 struct at_image *out);
-// Scales so that width x height is just covered, then cuts out the middle.
+// Scales so that width x height is just covered, then cuts out the middle; where of a picture of that size it begins.
+void at_image_cover_at(int source_width, int source_height, int width, int height, int *left, int *top);
 AT_NODISCARD bool at_image_cover(struct at_log *log, const struct at_image *source, int width, int height,
                                  struct at_image *out);
 

@@ -122,17 +122,32 @@ bool at_image_resize(struct at_log *log, const struct at_image *source, int widt
     return ok || at_fail_memory(log, row * (size_t)height);
 }
 
+// The size after scaling.
+static void cover_size(int source_width, int source_height, int width, int height, int *w, int *h)
+{
+    double x = (double)width / source_width, y = (double)height / source_height, scale = x > y ? x : y;
+    *w = x >= y ? width : (int)(source_width * scale + 0.5);
+    *h = y >= x ? height : (int)(source_height * scale + 0.5);
+    *w = *w < width ? width : *w;
+    *h = *h < height ? height : *h;
+}
+
+void at_image_cover_at(int source_width, int source_height, int width, int height, int *left, int *top)
+{
+    int w, h;
+    cover_size(source_width, source_height, width, height, &w, &h);
+    *left = (w - width) / 2;
+    *top = (h - height) / 2;
+}
+
 bool at_image_cover(struct at_log *log, const struct at_image *source, int width, int height, struct at_image *out)
 {
     struct at_image scaled;
+    int w, h;
     *out = (struct at_image){0};
     if (width < 1 || height < 1 || source->width < 1 || source->height < 1)
         return at_fail(log, AT_ERROR_FAILED, "cannot fit an image into %d x %d", width, height);
-    double x = (double)width / source->width, y = (double)height / source->height, scale = x > y ? x : y;
-    int w = x >= y ? width : (int)(source->width * scale + 0.5),
-        h = y >= x ? height : (int)(source->height * scale + 0.5);
-    w = w < width ? width : w;
-    h = h < height ? height : h;
+    cover_size(source->width, source->height, width, height, &w, &h);
     if (!at_image_resize(log, source, w, h, &scaled))
         return false;
     bool ok = at_image_crop(log, &scaled, (w - width) / 2, (h - height) / 2, width, height, out);

@@ -97,6 +97,8 @@ struct at_node *at_layer_norm_dw(struct at_graph *g, struct at_node *dy, struct 
 
 // --- shape ----------------------------------------------------------------------------------------------------------
 // The same elements, or `count` of them from element `offset` on, under another shape. Nothing runs.
+// A weight in host memory as a tensor of the device, of the same type.
+struct at_node *at_fetch(struct at_graph *g, struct at_node *x);
 struct at_node *at_view(struct at_graph *g, struct at_node *x, int64_t offset, struct at_shape shape);
 // Channels [first, first + count) of the last dimension.
 struct at_node *at_slice(struct at_graph *g, struct at_node *x, int64_t first, int64_t count);

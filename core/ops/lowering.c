@@ -66,6 +66,12 @@ bool at_lower_channels(struct at_lower *l, const struct at_channels *push)
 
 static_assert(sizeof(struct at_gather) == 40, "shaders/gather.comp");
 
+bool at_lower_copy(struct at_lower *l, const struct at_copy *push)
+{
+    bool wide = at_lower_wide(push->x | push->y);
+    return dispatch(l, &(struct strided){"copy_f32", push, sizeof(*push), push->n, wide, 0, 0});
+}
+
 bool at_lower_gather(struct at_lower *l, enum at_gather_kind kind, enum at_dtype type, const struct at_gather *push)
 {
     char name[64];

@@ -40,6 +40,13 @@ struct at_channels {
 };
 AT_NODISCARD bool at_lower_channels(struct at_lower *l, const struct at_channels *push);
 
+// y = x, n elements of four bytes.
+struct at_copy {
+    uint64_t x, y;
+    uint32_t n, pad;
+};
+AT_NODISCARD bool at_lower_copy(struct at_lower *l, const struct at_copy *push);
+
 // Rows of x by number.
 struct at_gather {
     uint64_t x, ids, y;

@@ -75,7 +75,7 @@ static bool zero(struct at_vk_device *vk, struct at_vk_buffer *memory)
     return ok;
 }
 
-static struct at_buffer *buffer_create(struct at_device *dev, size_t bytes)
+static struct at_buffer *create(struct at_device *dev, size_t bytes, bool host)
 {
     struct at_vk_device *vk = vulkan_of(dev)->vk;
     struct at_buffer *b = at_calloc(1, sizeof(*b));
@@ -83,12 +83,23 @@ static struct at_buffer *buffer_create(struct at_device *dev, size_t bytes)
         at_fail_memory(dev->log, sizeof(*b));
         return NULL;
     }
-    struct at_vk_buffer_params params = {.size = bytes ? (bytes + 3) / 4 * 4 : 4, .name = "tensors"};
+    struct at_vk_buffer_params params = {.size = bytes ? (bytes + 3) / 4 * 4 : 4, .host = host,
+                                         .name = host ? "offloaded weights" : "tensors"};
     b->memory = at_vk_buffer_create(vk, &params);
     if (b->memory && zero(vk, b->memory))
         return b;
     buffer_destroy(dev, b);
     return NULL;
+}
+
+static struct at_buffer *buffer_create(struct at_device *dev, size_t bytes)
+{
+    return create(dev, bytes, false);
+}
+
+static struct at_buffer *host_create(struct at_device *dev, size_t bytes)
+{
+    return create(dev, bytes, true);
 }
 
 static bool write_buffer(struct at_device *dev, struct at_buffer *b, size_t offset, const void *data, int64_t n,
@@ -278,6 +289,7 @@ static bool run_phase(struct at_device *dev, struct at_run *run, int phase)
 static const struct at_device_api api = {
     .close = close_device,
     .buffer_create = buffer_create,
+    .host_create = host_create,
     .buffer_destroy = buffer_destroy,
     .write = write_buffer,
     .read = read_buffer,

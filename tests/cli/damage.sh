@@ -20,11 +20,15 @@ draw() {
     fi
     rm -f out.png
 }
-# field FILE NAME VALUE TEXT: the field has another value, and the model is refused with the text.
-field() {
+# model FILE NAME VALUE TEXT: the field has another value, and the model is refused with the text.
+model() {
     fresh
     sed -i "s|\"$2\": [^,]*|\"$2\": $3|" "m/$1"
-    draw 3 "m/$1: field \"$2\": $4"
+    draw 3 "$4"
+}
+# field FILE NAME VALUE TEXT: the same, and it is the field that is named.
+field() {
+    model "$1" "$2" "$3" "m/$1: field \"$2\": $4"
 }
 
 fresh
@@ -43,7 +47,9 @@ for file in model_index.json unet/config.json vae/config.json text_encoder/confi
     draw 3 "m/${file%%/*}"
 done
 
-field model_index.json _class_name '"StableDiffusionXLPipeline"' '"StableDiffusionXLPipeline" is not supported'
+model model_index.json _class_name '"StableDiffusionXLPipeline"' 'm/text_encoder_2'
+field model_index.json _class_name '"StableDiffusionUpscalePipeline"' '"StableDiffusionUpscalePipeline" is not supported'
+model model_index.json _class_name '"LatentConsistencyModelPipeline"' 'must have time_cond_proj_dim'
 field model_index.json _class_name '"StableDiffusion3Pipeline"' '"StableDiffusion3Pipeline" is not supported'
 field model_index.json _class_name '"FluxPipeline"' '"FluxPipeline" is not supported'
 field unet/config.json _class_name '"PixArtTransformer2DModel"' '"PixArtTransformer2DModel" is not'

@@ -62,7 +62,7 @@ static void its_latents_are_scaled(void)
     double sum = 0, squares = 0;
     if (AT_CHECK(m && pictures)) {
         for (uint64_t i = 0; i < 12; i++)
-            AT_CHECK(at_pictures_draw(pictures, i, pixels + i * TINY_SIDE * TINY_SIDE * 3) != NULL);
+            AT_CHECK(at_pictures_draw(pictures, i, pixels + i * TINY_SIDE * TINY_SIDE * 3, NULL) != NULL);
         AT_CHECK(at_model_encode(m, pixels, 12, TINY_SIDE, TINY_SIDE, moments));
         for (uint64_t i = 0; i < 12; i++) {
             at_rng_normal(noise, N, 77, AT_STREAM_MAKE, i);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sampling from the tiny model: against diffusers, and what a seed, a batch, guidance, eta and an adapter must do.
+#include "pipelines/text.h"
 #include "tests/pipeline/tiny.h"
 
 #include "core/base/rng.h"
@@ -66,8 +67,8 @@ static void as_diffusers_reads_and_encodes(void)
     if (!AT_CHECK(io))
         return;
     const char *prompts[] = {"a red kite", "two blue cups", "a dull cat"};
-    AT_CHECK_INT(at_model_tokens(model), 16);
-    AT_CHECK(at_model_embed(model, prompts, 3, hidden));
+    AT_CHECK_INT(at_text_tokens(model), 16);
+    AT_CHECK(at_text_embed(model, prompts, 3, NULL, hidden));
     const struct at_st_tensor *t = at_safetensors_find(io, "hidden");
     AT_CHECK(t && t->elements == 3 * 16 * 16 && at_safetensors_to_f32(io, t, want));
     AT_CHECK_NEAR(tiny_distance(hidden, want, 3 * 16 * 16), 0, 2e-5);

@@ -34,7 +34,7 @@ static void tiles_are_near_the_whole(void)
     struct at_pictures *p = at_pictures_open(&(struct at_picture_source){.size = 64, .seed = 3}, &quiet);
     static float part[64 * 64 * 3];
     for (int k = 0; p && k < 4; k++) {
-        AT_CHECK(at_pictures_draw(p, (uint64_t)(7 * k), part) != NULL);
+        AT_CHECK(at_pictures_draw(p, (uint64_t)(7 * k), part, NULL) != NULL);
         for (int y = 0; y < 64; y++)
             memcpy(image + ((k / 2 * 64 + y) * SIDE + k % 2 * 64) * 3, part + y * 64 * 3, sizeof(float) * 64 * 3);
     }

@@ -213,12 +213,12 @@ static void recipe_opens(void)
     struct at_model *m =
         dev ? at_model_open(dev, &(struct at_model_params){.path = path, .untrained = true}, &quiet) : NULL;
     if (AT_CHECK(m != NULL)) {
-        AT_CHECK_INT(m->clip.vocab, at_clip_tokenizer_size(m->tokenizer));
-        AT_CHECK_INT(m->clip.eos, at_clip_tokenizer_eos(m->tokenizer));
-        AT_CHECK_INT(m->clip.positions, at_clip_tokenizer_length(m->tokenizer));
+        AT_CHECK_INT(m->text[0].config.vocab, at_clip_tokenizer_size(m->text[0].tokenizer));
+        AT_CHECK_INT(m->text[0].config.eos, at_clip_tokenizer_eos(m->text[0].tokenizer));
+        AT_CHECK_INT(m->text[0].config.positions, at_clip_tokenizer_length(m->text[0].tokenizer));
         AT_CHECK_INT(m->unet.sample_size * at_vae_factor(&m->vae), 64);
         AT_CHECK_INT(m->unet.in_channels, m->vae.latent_channels);
-        AT_CHECK_INT(weights(m->unet_params) + weights(m->vae_params) + weights(m->text_params), 7731999);
+        AT_CHECK_INT(weights(m->unet_params) + weights(m->vae_params) + weights(m->text[0].params), 7731999);
     }
     at_model_destroy(&m);
     at_device_close(&dev);

@@ -15,7 +15,7 @@ struct settings {
     uint64_t seed;
     double lr;
     float alpha;
-    const char *out, *in;
+    const char *out, *in, *note;
     struct at_texts prompts;
 };
 
@@ -51,6 +51,7 @@ static struct at_options *table(struct settings *s, struct at_log *log)
         {"alpha", 0, AT_OPTION_FLOAT, &s->alpha, "X", "h", .min = 0, .max = INFINITY},
         {"out", 'o', AT_OPTION_TEXT, &s->out, "DIR", "h"},
         {"lr-input", 0, AT_OPTION_TEXT, &s->in, "DIR", "h"},
+        {"note", 0, AT_OPTION_TEXT, &s->note, "TEXT", "h", .blank = true},
         {"kind", 0, AT_OPTION_CHOICE, &s->kind, "NAME", "h", .choices = kinds},
         {"prompt", 'p', AT_OPTION_LIST, &s->prompts, "TEXT", "h"},
         {0},
@@ -97,9 +98,10 @@ static void forms(void)
     AT_CHECK(at_options_given(o, "steps") && !at_options_given(o, "alpha"));
     at_options_destroy(&o);
     s = (struct settings){.flip = true};
-    AT_CHECK(PARSE(&c, &s, &o, "--flip=false", "--lr_input", "x", "--", "--steps") == AT_PARSE_OK);
+    AT_CHECK(PARSE(&c, &s, &o, "--flip=false", "--lr_input", "x", "--note", "", "--", "--steps") == AT_PARSE_OK);
     AT_CHECK(!s.flip);
     AT_CHECK_STR(s.in, "x");
+    AT_CHECK_STR(s.note, "");
     AT_CHECK_STR(o->arguments.items[0], "--steps");
     at_options_destroy(&o);
 }
@@ -317,10 +319,10 @@ static void picture_texts(void)
     struct at_device dev = {.kind = "cpu", .name = "C"};
     struct at_picture_note note = {.prompt = "a kite", .negative = "dark", .seed = 7, .steps = 20, .width = 64,
                                    .height = 32, .sampler = AT_SAMPLER_DPMPP_2M, .karras = true, .cfg = 7.5,
-                                   .cfg_rescale = 0.5, .rng = AT_RNG_TORCH, .loaded = &l, .dev = &dev};
+                                   .cfg_rescale = 0.5, .clip_skip = 1, .rng = AT_RNG_TORCH, .loaded = &l, .dev = &dev};
     char *text = at_picture_parameters(&note);
     AT_CHECK_STR(text, "a kite\nNegative prompt: dark\nSteps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7.5, CFG rescale: 0.5, Seed: 7, Size: 64x32, "
-                       "Model hash: 0123456789, Model: \"a, b\", Lora hashes: \"warm: fedcba987654\", Eta: 0, RNG: CPU, Version: "
+                       "Model hash: 0123456789, Model: \"a, b\", Lora hashes: \"warm: fedcba987654\", Eta: 0, Clip skip: 2, RNG: CPU, Version: "
                        "attune " AT_VERSION);
     at_free(text);
     text = at_picture_json(NULL, &note);
