@@ -142,7 +142,7 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
         .items = items, .steps = note->steps, .sampler = note->sampler, .karras = note->karras, .cfg = note->cfg,
         .cfg_rescale = note->cfg_rescale, .eta = note->eta, .rng = note->rng, .width = note->width,
         .height = note->height, .batch = d->request->batch, .loras = d->loaded->loras,
-        .memory_limit = d->request->memory_limit, .vae_tile = d->request->vae_tile, .lora_count = d->loaded->count, .progress = progress, .priv = &share,
+        .memory_limit = d->request->memory_limit, .vae_tile = d->request->vae_tile, .preview = d->preview, .lora_count = d->loaded->count, .progress = progress, .priv = &share,
     };
     int width, height;
     if (!at_sample_size(d->loaded->model, &p, &width, &height))
