@@ -21,6 +21,7 @@ struct batch {
     const struct at_sample_params *p;
     struct at_denoiser_params network;
     struct at_denoiser *denoiser; // made at first use
+    int first;               // of the images at work
     int size, copies;        // images, and denoiser samples an image
     int h, w;                // of the latents
     size_t latent, row;      // floats of a sample, and of what it is told (condition.h)
@@ -127,6 +128,13 @@ static bool predict(struct batch *b, const struct at_sampler_step *step)
     return true;
 }
 
+static bool show(struct batch *b, int step)
+{
+    int left = b->p->count - b->first;
+    struct at_preview_sheet at = {.first = b->first, .step = step, .steps = b->sampler->count};
+    return !b->p->preview || at_preview_step(b->p->preview, b->m, b->x0, left < b->size ? left : b->size, &at);
+}
+
 static bool run_steps(struct batch *b)
 {
     for (int s = 0; s < b->sampler->count; s++) {
@@ -138,6 +146,8 @@ static bool run_steps(struct batch *b)
             const float *z = step->noise > 0 ? at_noise_step(b->noise, i, s) : NULL;
             at_sampler_apply(step, b->x + at, b->y + at, b->x0 + at, z, b->latent);
         }
+        if (!show(b, s + 1))
+            return false;
         b->done++;
         if (b->p->progress && !b->p->progress(b->p->priv, (double)b->done / b->total))
             return at_fail(b->m->log, AT_ERROR_INTERRUPTED, "sampling was interrupted");
@@ -164,12 +174,14 @@ static void tidy(struct batch *b)
         return;
     at_model_stages_drop(b->m->stages, AT_PART_TEXT | AT_PART_VAE);
     at_denoiser_destroy(&b->denoiser);
+    at_preview_rest(b->p->preview);
 }
 
 // Images [first, first + count) to `out` (pixels) and `latents`.
 static bool run_batch(struct batch *b, int first, float *out, float *latents)
 {
     int count = b->p->count - first < b->size ? b->p->count - first : b->size;
+    b->first = first;
     if (!embed(b, first, count))
         return false;
     tidy(b);
@@ -249,6 +261,7 @@ static size_t batch_bytes(const struct at_model *m, const struct at_sample_param
     struct at_device *dry = at_dry_open(m->dev, &quiet);
     struct at_model copy = *m;
     struct at_sample_params one = *p;
+    struct at_preview preview = {0};
     int width, height;
     bool ok = dry && at_sample_size(m, p, &width, &height);
     size_t bytes = 0;
@@ -257,13 +270,16 @@ static size_t batch_bytes(const struct at_model *m, const struct at_sample_param
         copy.dev = dry;
         copy.log = &quiet;
         one.batch = one.count = size;
-        one.steps = 1;
+        one.steps = p->preview ? 2 : 1;
         one.memory_limit = 0;
         one.vae_tile = tile ? tile : AT_TILE_OFF;
         one.progress = NULL;
         float *pixels = at_calloc((size_t)size * (size_t)width * (size_t)height * 3, sizeof(float));
-        ok = pixels && (copy.stages = at_model_stages_create(&quiet)) && at_sample(&copy, &one, pixels, NULL);
+        ok = pixels && (!p->preview || at_preview_try(p->preview, dry, &quiet, &preview));
+        one.preview = p->preview ? &preview : NULL;
+        ok = ok && (copy.stages = at_model_stages_create(&quiet)) && at_sample(&copy, &one, pixels, NULL);
         bytes = ok ? dry->peak : 0;
+        at_preview_forget(&preview);
         at_model_stages_destroy(&copy.stages);
         at_free(pixels);
     }
@@ -338,6 +354,8 @@ bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out,
     b.size = p->batch > 0 ? p->batch : (int)(16 * 64 * 64 / ((int64_t)b.h * b.w));
     b.size = b.size < 1 ? 1 : b.size > 32 && p->batch <= 0 ? 32 : b.size;
     b.size = b.size < p->count ? b.size : p->count;
+    if (p->preview && !at_preview_begin(p->preview, m, b.h, b.w, b.copies))
+        return false;
     if (!fit_batch(&b))
         return false;
     b.latent = (size_t)b.h * (size_t)b.w * (size_t)m->unet.in_channels;

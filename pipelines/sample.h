@@ -7,6 +7,7 @@
 #include "core/io/image.h"
 #include "pipelines/lora.h"
 #include "pipelines/model.h"
+#include "pipelines/preview.h"
 #include "pipelines/tiles.h"
 
 // One image to make.
@@ -34,6 +35,7 @@ struct at_sample_params {
     size_t memory_limit; // bytes of the device, weights included, that `batch` is lowered to fit; 0: what the device has
     int vae_tile;        // pixels of the autoencoder's tiles, or AT_TILE_AUTO: only if nothing else fits, or AT_TILE_OFF
     const float *init; // the initial noise (count,h,w,C), not scaled; NULL: from the seeds
+    struct at_preview *preview; // shown on the way; NULL: nothing is
     struct at_lora *const *loras;
     int lora_count;
     // Called after every step with the work done so far, 0 .. 1; false stops with AT_ERROR_INTERRUPTED. May be NULL.

@@ -20,6 +20,7 @@ struct dpo_job {
     struct at_log *log;
     struct at_model *m, *frozen; // frozen: the reference of full fine-tuning
     struct at_lora *lora;
+    struct at_train_samples *samples;
     struct at_pair_set *pairs;
     struct at_spread *policy, *reference;
     bool first;      // no batch has run yet in a fresh run
@@ -287,9 +288,12 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
                                     .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache,
                                     .chunk = tight ? 1 : 0, .train = &p->train};
     mp = (struct at_model_params){.path = p->model, .reading = p->reading, .parts = AT_PART_UNET};
+    if (p->train.samples.every && !(j->samples = at_train_samples_open(j->m, &j->lora, size, &p->train)))
+        return false;
     if (!(j->pairs = at_pair_set_open(j->m, &sp)))
         return false;
-    at_model_drop(j->m, AT_PART_TEXT | AT_PART_VAE); // the pairs are encoded
+    if (!j->samples) // the pairs are encoded
+        at_model_drop(j->m, AT_PART_TEXT | AT_PART_VAE);
     return (p->full || (j->lora = at_lora_create(j->m, &lp))) &&
            (!p->full || (j->frozen = at_model_open(dev, &mp, j->log))) && allocate(j) && open_networks(j, dev);
 }
@@ -299,6 +303,7 @@ static void close_job(struct dpo_job *j)
     at_spread_destroy(&j->policy);
     at_spread_destroy(&j->reference);
     at_pair_set_close(&j->pairs);
+    at_train_samples_close(&j->samples);
     at_lora_destroy(&j->lora);
     at_model_destroy(&j->frozen);
     at_model_destroy(&j->m);
@@ -317,7 +322,7 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
         struct at_params *set = j.p->full ? j.m->unet_params : j.lora->part[AT_COMPONENT_UNET].params;
         struct at_train_method method = {.priv = &j, .name = "dpo", .rate = "pairs_per_second", .sets = &set,
                                          .set_names = &names[j.p->full], .set_count = 1, .batch = run_batch,
-                                         .save = save};
+                                         .save = save, .samples = j.samples};
         ok = at_train(&method, &j.p->train, log);
     }
     close_job(&j);

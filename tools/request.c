@@ -183,7 +183,7 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
         .cfg_rescale = note->cfg_rescale, .eta = note->eta, .rng = note->rng, .width = note->width,
         .height = note->height, .clip_skip = note->clip_skip, .original_width = note->original_width,
         .original_height = note->original_height, .crop_left = note->crop_left, .crop_top = note->crop_top, .batch = d->request->batch, .loras = d->loaded->loras,
-        .memory_limit = d->request->memory_limit, .vae_tile = d->request->vae_tile,
+        .memory_limit = d->request->memory_limit, .vae_tile = d->request->vae_tile, .preview = d->preview,
         .lora_count = d->loaded->count, .progress = progress, .priv = &share,
     };
     int width, height;

@@ -50,6 +50,7 @@ struct at_draw_params {
     const struct at_request *request;
     struct at_loaded *loaded; // open
     struct at_picture_note *notes;
+    struct at_preview *preview; // NULL: none
     int total;
     int before, all; // progress: pictures made before these, and of all calls together
     // Takes picture i, pixels (height,width,3) in 0 .. 1; the note's size is filled in by then. False ends the work.

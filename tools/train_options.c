@@ -48,8 +48,21 @@ void at_train_options(struct at_options *o, struct at_train_job *j)
         {0},
     };
     at_options_add(o, rows);
+    const struct at_option denoisers[] = {
+        at_tile_option(&j->tile_word),
+        {"sample-every", 0, AT_OPTION_I64, &t->samples.every, "N",
+         "draw the prompts of --sample-prompts every N steps, before the first and after the last, into samples/ of --out",
+         .zero = "no pictures", .min = 0, .max = 1e9},
+        {"sample-prompts", 0, AT_OPTION_TEXT, &t->samples.prompts, "FILE",
+         "prompts, one a line, or .json; after a prompt may stand its own --n negative and --d seed"},
+        {"sample-steps", 0, AT_OPTION_INT, &t->samples.steps, "N", "of the sampler", .zero = "25, latent consistency models 4",
+         .min = 0, .max = 1000},
+        {"sample-cfg", 0, AT_OPTION_REAL, &t->samples.cfg, "X", "guidance scale", .zero = "as attune sample",
+         .min = 0, .max = 1000},
+        {0},
+    };
     if (t->vae_tile != AT_TILE_NONE)
-        at_options_add(o, (const struct at_option[]){at_tile_option(&j->tile_word), {0}});
+        at_options_add(o, denoisers);
     at_device_options(o, &j->device);
 }
 
