@@ -296,6 +296,8 @@ struct at_lora_data *at_lora_data_open(struct at_log *log, const char *path, con
     at_free(file);
     if (d && !((d->file = at_safetensors_open(log, d->path)) && read_file(d, p, true)))
         at_lora_data_destroy(&d);
+    if (!d)
+        at_fail_unsaid(log);
     return d;
 }
 
@@ -305,6 +307,8 @@ struct at_lora_data *at_lora_data_parse(struct at_log *log, const char *name, co
     struct at_lora_data *d = create(log, name, p);
     if (d && !((d->file = at_safetensors_parse(log, name, bytes, size)) && read_file(d, p, false)))
         at_lora_data_destroy(&d);
+    if (!d)
+        at_fail_unsaid(log);
     return d;
 }
 

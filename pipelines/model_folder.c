@@ -7,31 +7,12 @@
 
 #include <string.h>
 
-// Copies dir/name from the model's folder; a missing file is fine unless it is `needed`.
-static bool copy_file(struct at_model *m, const char *to, const char *name, bool needed)
-{
-    char *from = at_path_join(m->path, name), *target = at_path_join(to, name), *folder = NULL;
-    uint8_t *data = NULL;
-    size_t size = 0;
-    bool ok = from && target;
-    if (ok && (needed || at_file_exists(from))) {
-        folder = at_path_dir(target);
-        ok = folder && at_dir_make(m->log, folder) && at_file_read(m->log, from, (size_t)1 << 36, &data, &size) &&
-             at_file_replace(m->log, target, data, size);
-    }
-    at_free(data);
-    at_free(folder);
-    at_free(from);
-    at_free(target);
-    return ok;
-}
-
 // vae/config.json with the scaling factor the model has now.
 static bool write_vae_config(struct at_model *m, const char *to)
 {
-    char *from = at_path_join(m->path, "vae/config.json"), *target = at_path_join(to, "vae/config.json");
+    char *target = at_path_join(to, "vae/config.json");
     char *folder = target ? at_path_dir(target) : NULL;
-    struct at_json_doc *old = from ? at_json_load(m->log, from) : NULL, *doc = old ? at_json_create(m->log, false) : NULL;
+    struct at_json_doc *old = at_source_config(m->source, "vae"), *doc = old ? at_json_create(m->log, false) : NULL;
     bool ok = folder && doc && at_dir_make(m->log, folder);
     for (struct at_json v = at_json_first(at_json_root(old)); ok && v.item; v = at_json_next(v))
         if (strcmp(at_json_key(v), "scaling_factor") != 0)
@@ -41,7 +22,6 @@ static bool write_vae_config(struct at_model *m, const char *to)
     ok = ok && at_json_save(doc, target, true);
     at_json_destroy(&old);
     at_json_destroy(&doc);
-    at_free(from);
     at_free(target);
     at_free(folder);
     return ok;
@@ -79,11 +59,11 @@ bool at_model_folder_save(struct at_model *m, const char *dir, const struct at_m
     };
     bool ok = true;
     for (size_t i = 0; ok && i < sizeof(copied) / sizeof(*copied); i++)
-        ok = copy_file(m, dir, copied[i], false);
-    ok = ok && (m->vae_params ? write_vae_config(m, dir) : copy_file(m, dir, "vae/config.json", false));
+        ok = at_source_save_file(m->source, copied[i], dir);
+    ok = ok && (m->vae_params ? write_vae_config(m, dir) : at_source_save_file(m->source, "vae/config.json", dir));
     for (size_t i = 0; ok && i < sizeof(weights) / sizeof(*weights); i++) {
         if (!(how->parts & weights[i].bit))
-            ok = copy_file(m, dir, weights[i].name, false);
+            ok = at_source_save_file(m->source, weights[i].name, dir);
         else if (weights[i].params)
             ok = write_weights(m, dir, weights[i].name, weights[i].params, weights[i].values, how->dtype);
     }

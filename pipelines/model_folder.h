@@ -6,13 +6,13 @@
 #include "pipelines/model.h"
 
 struct at_model_folder {
-    unsigned parts; // whose weights are written; the others' files are copied from the model's own folder
+    unsigned parts; // whose weights are written; the others' are the source's
     const float *text[AT_TEXTS], *unet, *vae; // in memory layout; NULL: as they are on the device
     enum at_st_dtype dtype;
 };
 
-// Configs, tokenizer and schedule are copied from the model's folder; vae/config.json gets the model's scaling_factor.
-// Weights of parts not written are copied where the model's folder has them. Existing files are replaced.
+// Configs, tokenizer and schedule are those of the model's source; vae/config.json gets the model's scaling_factor.
+// Weights of parts not written are the source's, where it has them. Existing files are replaced.
 AT_NODISCARD bool at_model_folder_save(struct at_model *m, const char *dir, const struct at_model_folder *how);
 
 #endif

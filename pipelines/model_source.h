@@ -48,6 +48,9 @@ struct at_json_doc *at_source_config(const struct at_model_source *source, const
 struct at_safetensors *at_source_weights(const struct at_model_source *source, const char *component);
 struct at_clip_tokenizer *at_source_tokenizer(const struct at_model_source *source, const char *component);
 struct at_schedule *at_source_schedule(const struct at_model_source *source);
+// Writes one file of diffusers' layout, "unet/config.json", below the folder `to`: from the model's own, or made. Weights
+// get their plain name; vocab.json brings a tokenizer's other files along. What the model does not have is passed over.
+AT_NODISCARD bool at_source_save_file(const struct at_model_source *source, const char *name, const char *to);
 // Content hash: of a single file; of a component's one file, or of the hashes of all shards in the order of their names.
 AT_NODISCARD bool at_source_hash(const struct at_model_source *source, const char *component, char text[65]);
 

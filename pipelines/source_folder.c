@@ -123,7 +123,7 @@ struct at_json_doc *at_folder_config(const struct at_model_source *s, const char
 static struct at_safetensors *tidy(const struct at_model_source *s, const char *component, struct at_safetensors *all)
 {
     const char *class = class_of(s, component);
-    bool projected = class && strcmp(class, "CLIPTextModelWithProjection") == 0;
+    bool projected = !class || strcmp(class, "CLIPTextModel") != 0;
     size_t count = at_safetensors_count(all), changed = 0;
     for (size_t i = 0; i < count; i++)
         changed += at_names_tidy(component, projected, at_safetensors_at(all, i), &(struct at_st_name){0}) != AT_NAME_KEPT;
@@ -163,8 +163,21 @@ struct at_safetensors *at_folder_weights(const struct at_model_source *s, const 
     return all ? tidy(s, component, all) : NULL;
 }
 
+bool at_folder_has_weights(const struct at_model_source *s, const char *component)
+{
+    const char *base = base_of(component), *variant = s->options.variant;
+    char *dir = at_path_join(s->path, component);
+    bool has = dir && (at_weights_exist(dir, base, "") || at_weights_exist(dir, base, variant ? variant : "fp16"));
+    at_free(dir);
+    return has;
+}
+
 struct at_clip_tokenizer *at_folder_tokenizer(const struct at_model_source *s, const char *component)
 {
+    const char *given = s->options.tokenizer;
+    if (given)
+        return at_dir_exists(given) ? at_clip_tokenizer_load(given, s->log)
+                                    : at_clip_tokenizer_load_clip(given, "<|endoftext|>", s->log);
     char *dir = folder_of(s, component);
     struct at_clip_tokenizer *tokenizer = dir ? at_clip_tokenizer_load(dir, s->log) : NULL;
     at_free(dir);

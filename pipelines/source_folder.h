@@ -11,6 +11,8 @@ struct at_json_doc *at_folder_config(const struct at_model_source *source, const
 struct at_safetensors *at_folder_weights(const struct at_model_source *source, const char *component);
 struct at_clip_tokenizer *at_folder_tokenizer(const struct at_model_source *source, const char *component);
 struct at_schedule *at_folder_schedule(const struct at_model_source *source);
+// Whether a component's weights are there under any name that is read.
+bool at_folder_has_weights(const struct at_model_source *source, const char *component);
 AT_NODISCARD bool at_folder_hash(const struct at_model_source *source, const char *component, char text[65]);
 
 #endif

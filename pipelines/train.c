@@ -249,7 +249,7 @@ static bool save_config(const struct at_train_params *p, struct at_log *log)
 static bool try_step(struct loop *l, struct at_forecast *f)
 {
     const struct at_train_method *m = l->method;
-    const struct at_device *dev = m->sets[0]->store->dev;
+    const struct at_device *dev = m->sets[0]->dev;
     float *values[AT_OPTIMIZER_SETS];
     struct at_metrics metrics = {0};
     if (!(l->optimizer = at_optimizer_create(m->sets, m->set_count, &l->p->optimizer, l->log)))

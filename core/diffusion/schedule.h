@@ -28,6 +28,9 @@ enum at_prediction {
     AT_PREDICTION_SAMPLE,
 };
 
+// By enum: "epsilon", "v_prediction", "sample", NULL.
+extern const char *const at_prediction_names[];
+
 // How a run is sampled (sampler.h).
 enum at_sampler_kind {
     AT_SAMPLER_CONFIG, // as scheduler_config.json says

@@ -103,10 +103,11 @@ static bool read_sampler(struct at_json root, struct at_schedule_config *c)
     return true;
 }
 
+const char *const at_prediction_names[] = {"epsilon", "v_prediction", "sample", NULL};
+
 static bool read_config(struct at_json root, struct at_schedule_config *c, float **betas, struct at_log *log)
 {
     static const char *const schedules[] = {"linear", "scaled_linear", "squaredcos_cap_v2", NULL};
-    static const char *const predictions[] = {"epsilon", "v_prediction", "sample", NULL};
     static const char *const spacings[] = {"leading", "trailing", "linspace", NULL};
     int schedule = c->beta_schedule, prediction, spacing;
     if (!at_json_is_object(root))
@@ -116,7 +117,7 @@ static bool read_config(struct at_json root, struct at_schedule_config *c, float
         !read_betas(root, c, betas, log) || !at_json_num(root, "beta_start", c->beta_start, &c->beta_start) ||
         !at_json_num(root, "beta_end", c->beta_end, &c->beta_end) ||
         (!*betas && !at_json_enum(root, "beta_schedule", schedules, schedule, &schedule)) ||
-        !at_json_enum(root, "prediction_type", predictions, c->prediction, &prediction) ||
+        !at_json_enum(root, "prediction_type", at_prediction_names, c->prediction, &prediction) ||
         !at_json_enum(root, "timestep_spacing", spacings, c->spacing, &spacing) ||
         !at_json_int(root, "steps_offset", c->steps_offset, 0, MAX_STEPS, &c->steps_offset) ||
         !at_json_bool(root, "set_alpha_to_one", c->set_alpha_to_one, &c->set_alpha_to_one) ||

@@ -84,9 +84,9 @@ void at_store_destroy(struct at_store **store)
     *store = NULL;
 }
 
-bool at_store_write_bits(struct at_store *s, int64_t offset, const uint16_t *data, int64_t n)
+bool at_store_write_bits(struct at_store *s, int64_t offset, const void *data, int64_t n)
 {
-    return s->dev->api->write(s->dev, s->buffer, (size_t)offset * sizeof(*data), data, n, s->dtype);
+    return s->dev->api->write(s->dev, s->buffer, (size_t)offset * sizeof(uint16_t), data, n, s->dtype);
 }
 
 bool at_store_write(struct at_store *s, int64_t offset, const float *data, int64_t n)

@@ -25,6 +25,7 @@ int at_vae_factor(const struct at_vae_config *c);
 // Image (N,H,W,in_channels) in -1 .. 1 -> moments (N,h,w,2 latent_channels), see at_gaussian_sample. An AutoencoderTiny has
 // no distribution: its deviation is e^-15, which is none in float.
 struct at_node *at_vae_encode(struct at_builder *b, const struct at_vae_config *c, struct at_node *image);
+// In f32: SDXL's overflows with activations of halves (force_upcast in its config).
 // Latents z, unscaled (N,h,w,latent_channels) -> image (N,H,W,out_channels), about -1 .. 1.
 struct at_node *at_vae_decode(struct at_builder *b, const struct at_vae_config *c, struct at_node *z);
 

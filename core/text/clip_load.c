@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { MAX_ID = 1 << 24, MAX_LENGTH = 4096, FILE_LIMIT = 64 << 20 };
+enum { MAX_ID = 1 << 24, MAX_LENGTH = 4096 };
 
 static const char *const default_bos = "<|startoftext|>", *const default_eos = "<|endoftext|>";
 
@@ -60,28 +60,18 @@ static bool add_merge_line(struct at_clip_tokenizer *t, const char *line, size_t
 
 static bool read_merges_text(struct at_clip_tokenizer *t, const struct at_clip_files *files)
 {
-    const char *p = files->merges.data, *end = p + files->merges.bytes;
-    size_t lines = 1, number = 0;
+    struct at_clip_lines l = at_clip_lines(&files->merges);
     int32_t rank = 0;
-    for (const char *q = p; q < end; q++)
-        lines += *q == '\n';
-    if (!at_clip_merges_reserve(t, lines))
-        return at_fail_memory(t->log, lines * sizeof(struct at_clip_merge));
-    while (p < end) {
-        const char *stop = memchr(p, '\n', (size_t)(end - p));
-        size_t n = (size_t)((stop ? stop : end) - p);
-        const char *line = p;
-        p = stop ? stop + 1 : end;
-        number++;
-        if (n > 0 && line[n - 1] == '\r')
-            n--;
-        if (n == 0 || (n >= 8 && memcmp(line, "#version", 8) == 0))
-            continue;
-        if (!add_merge_line(t, line, n, rank++))
-            return at_fail(t->log, AT_ERROR_INPUT,
-                           "%s/merges.txt:%zu: not a merge of two tokens of vocab.json; the two files must belong "
-                           "together",
-                           files->name, number);
+    size_t most = at_clip_lines_count(&files->merges);
+    if (!at_clip_merges_reserve(t, most))
+        return at_fail_memory(t->log, most * sizeof(struct at_clip_merge));
+    while (at_clip_lines_next(&l)) {
+        if (!files->vocab.data && rank == AT_CLIP_MERGES)
+            break; // OpenAI's list goes on behind what CLIP uses
+        if (!add_merge_line(t, l.line, l.bytes, rank++))
+            return at_fail(t->log, AT_ERROR_INPUT, files->vocab.data ? "%s/merges.txt:%zu: not a merge of two tokens of "
+                           "vocab.json; the two files must belong together" : "%s:%zu: not a merge of two tokens",
+                           files->name, l.number);
     }
     return true;
 }
@@ -263,8 +253,9 @@ static bool read_all(struct at_clip_tokenizer *t, const struct at_clip_files *fi
     struct at_json config = root_of(s->config), specials = root_of(s->specials), whole = root_of(s->tokenizer);
     struct at_json model = at_json_get(whole, "model");
     const char *suffix;
-    if (s->vocab) {
-        if (!read_vocab(t, at_json_root(s->vocab)) || !read_merges_text(t, files))
+    if (s->vocab || files->clip) {
+        if (!(s->vocab ? read_vocab(t, at_json_root(s->vocab)) : at_clip_vocab_derive(t, files)) ||
+            !read_merges_text(t, files))
             return false;
     } else {
         if (!at_json_str(model, "end_of_word_suffix", "", &suffix))
@@ -308,7 +299,8 @@ struct at_clip_tokenizer *at_clip_tokenizer_create_from_memory(const struct at_c
     files.name = files.name ? files.name : "tokenizer";
     if (!pair)
         files.vocab.data = NULL;
-    if (!pair && !files.tokenizer.data) {
+    files.clip = files.clip && !pair && !files.tokenizer.data && files.merges.data;
+    if (!pair && !files.clip && !files.tokenizer.data) {
         at_fail(log, AT_ERROR_INPUT, "%s: needs vocab.json and merges.txt, or tokenizer.json", files.name);
         return NULL;
     }
@@ -319,7 +311,7 @@ struct at_clip_tokenizer *at_clip_tokenizer_create_from_memory(const struct at_c
     }
     t->log = log;
     ok = parse(log, &files, &files.vocab, "vocab.json", &s.vocab) &&
-         (pair || parse(log, &files, &files.tokenizer, "tokenizer.json", &s.tokenizer)) &&
+         (pair || files.clip || parse(log, &files, &files.tokenizer, "tokenizer.json", &s.tokenizer)) &&
          parse(log, &files, &files.config, "tokenizer_config.json", &s.config) &&
          parse(log, &files, &files.specials, "special_tokens_map.json", &s.specials) && read_all(t, &files, &s);
 end:
@@ -342,39 +334,4 @@ void at_clip_tokenizer_destroy(struct at_clip_tokenizer **tokenizer)
     at_arena_destroy(&t->arena);
     at_free(t);
     *tokenizer = NULL;
-}
-
-// An absent file is fine; one that cannot be read is not.
-static bool read_optional(struct at_log *log, const char *dir, const char *name, struct at_clip_file *file)
-{
-    char *path = at_path_join(dir, name);
-    uint8_t *data = NULL;
-    bool ok = path && (!at_file_exists(path) || at_file_read(log, path, FILE_LIMIT, &data, &file->bytes));
-    if (!path)
-        at_fail_memory(log, strlen(name));
-    at_free(path);
-    file->data = (const char *)data;
-    return ok;
-}
-
-struct at_clip_tokenizer *at_clip_tokenizer_load(const char *dir, struct at_log *log)
-{
-    struct at_clip_files files = {.name = dir};
-    struct at_clip_tokenizer *t = NULL;
-    struct {
-        const char *name;
-        struct at_clip_file *file;
-    } all[] = {{"vocab.json", &files.vocab},
-               {"merges.txt", &files.merges},
-               {"tokenizer.json", &files.tokenizer},
-               {"tokenizer_config.json", &files.config},
-               {"special_tokens_map.json", &files.specials}};
-    bool ok = true;
-    for (size_t i = 0; ok && i < sizeof(all) / sizeof(all[0]); i++)
-        ok = read_optional(log, dir, all[i].name, all[i].file);
-    if (ok)
-        t = at_clip_tokenizer_create_from_memory(&files, log);
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        at_free((void *)(uintptr_t)all[i].file->data);
-    return t;
 }

@@ -31,11 +31,19 @@ struct at_clip_files {
     struct at_clip_file config;    // tokenizer_config.json: special tokens, model_max_length
     struct at_clip_file specials;  // special_tokens_map.json: overrides the special tokens of config
     const char *name;              // of the folder, for messages
+    bool clip; // merges alone are enough: CLIP's vocabulary follows from its merges
 };
 
 // From a diffusers tokenizer folder. NULL with the reason in the log.
 struct at_clip_tokenizer *at_clip_tokenizer_load(const char *dir, struct at_log *log);
 struct at_clip_tokenizer *at_clip_tokenizer_create_from_memory(const struct at_clip_files *files, struct at_log *log);
+// The tokenizer of a CLIP text encoder that came without one, from a folder or from one file: vocab.json and merges.txt,
+// merges.txt or OpenAI's bpe_simple_vocab_16e6.txt(.gz) alone, or tokenizer.json. The special tokens are CLIP's whatever
+// else is there, and `pad` the padding: "<|endoftext|>", or "!" for OpenCLIP's.
+struct at_clip_tokenizer *at_clip_tokenizer_load_clip(const char *path, const char *pad, struct at_log *log);
+// Writes vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json into the folder, made if need be: what
+// at_clip_tokenizer_load reads back as the same tokenizer.
+AT_NODISCARD bool at_clip_tokenizer_save(const struct at_clip_tokenizer *tokenizer, const char *dir);
 void at_clip_tokenizer_destroy(struct at_clip_tokenizer **tokenizer);
 
 // Longest text that is taken, in bytes.

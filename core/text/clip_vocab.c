@@ -89,13 +89,24 @@ const struct at_clip_merge *at_clip_merge_find(const struct at_clip_tokenizer *t
     return slot->left >= 0 ? slot : NULL;
 }
 
-void at_clip_bytes_fill(struct at_clip_tokenizer *t)
+static bool prints(uint32_t b)
+{
+    return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+}
+
+size_t at_clip_byte_text(uint32_t b, char text[8])
 {
     uint32_t spare = 256; // bytes that do not print are spelt with characters from here on
+    for (uint32_t i = 0; i < b; i++)
+        spare += !prints(i);
+    return at_utf8_put(text, prints(b) ? b : spare);
+}
+
+void at_clip_bytes_fill(struct at_clip_tokenizer *t)
+{
     for (uint32_t b = 0; b < 256; b++) {
-        bool prints = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
         char text[8];
-        size_t n = at_utf8_put(text, prints ? b : spare++);
+        size_t n = at_clip_byte_text(b, text);
         memcpy(text + n, "</w>", 4);
         int32_t inside = at_clip_entry_find(t, text, n), end = at_clip_entry_find(t, text, n + 4);
         t->byte[b] = inside >= 0 ? inside : t->unk;

@@ -51,6 +51,19 @@ void at_clip_merge_add(struct at_clip_tokenizer *t, const struct at_clip_merge *
 int32_t at_clip_entry_find(const struct at_clip_tokenizer *t, const char *text, size_t bytes);
 // The merge, or NULL.
 const struct at_clip_merge *at_clip_merge_find(const struct at_clip_tokenizer *t, int32_t left, int32_t right);
+// The lines of a list of merges that hold one, without blank lines and the #version.
+struct at_clip_lines {
+    const char *next, *end, *line;
+    size_t bytes, number; // of `line`
+};
+struct at_clip_lines at_clip_lines(const struct at_clip_file *file);
+bool at_clip_lines_next(struct at_clip_lines *lines);
+size_t at_clip_lines_count(const struct at_clip_file *file); // at most so many
+// CLIP's vocabulary: the bytes, the bytes at the end of a word, what the merges make, start and end of a text.
+enum { AT_CLIP_MERGES = 49152 - 256 - 2 };
+AT_NODISCARD bool at_clip_vocab_derive(struct at_clip_tokenizer *t, const struct at_clip_files *files);
+// The character that spells a byte; returns its bytes in UTF-8.
+size_t at_clip_byte_text(uint32_t byte, char text[8]);
 // Fills byte and byte_end from the vocabulary; unk where it lacks one. CLIP spells each byte as a printable character.
 void at_clip_bytes_fill(struct at_clip_tokenizer *t);
 

@@ -60,6 +60,30 @@ def lora():
     put("lora", "scalar", st({down: entry("F32", [], 0, 4), up: entry("F32", [4, 2], 4, 36)}, bytes(36)))
     put("lora", "no_layer", st({"unet.x.lora_A.weight": good[down], "unet.x.lora_B.weight": good[up]}, bytes(64)))
     put("lora", "kohya", st({"lora_unet_x.lora_down.weight": entry("F32", [2, 4], 0, 32)}, bytes(32)))
+    attention, fc = "mid_block.attentions.0.transformer_blocks.0.attn1.", "text_model.encoder.layers.0.mlp.fc1"
+    pairs = {
+        "old": ("unet." + attention + "to_q.lora.down.weight", "unet." + attention + "to_q.lora.up.weight"),
+        "oldest": ("unet." + attention + "processor.to_out_lora.down.weight", attention + "processor.to_out_lora.up.weight"),
+        "kohya_good": ("lora_unet_" + (attention + "to_q").replace(".", "_") + ".lora_down.weight",
+                       "lora_unet_middle_block_1_transformer_blocks_0_attn1_to_q.lora_up.weight"),
+        "comfyui": ("diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.lora_A.weight",
+                    "diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.lora_B.weight"),
+        "peft": ("base_model.model." + attention + "to_q.lora_A.weight", "base_model.model." + attention + "to_q.lora_B.weight"),
+    }
+    for name, (a, b) in pairs.items():
+        put("lora", name, st({a: entry("F32", [2, 4], 0, 32), b: entry("F32", [4, 2], 32, 64)}, bytes(64)))
+    text = {"lora_te1_" + fc.replace(".", "_") + ".lora_down.weight": entry("F16", [1, 4], 0, 8),
+            "text_encoder_2." + fc + ".lora_linear_layer.down.weight": entry("BF16", [1, 4], 8, 16),
+            "text_encoder_2." + fc + ".lora_linear_layer.up.weight": entry("BF16", [8, 1], 16, 32),
+            "text_encoders.clip_l.transformer." + fc + ".lora_B.weight": entry("F16", [8, 1], 32, 48),
+            "lora_te1_" + fc.replace(".", "_") + ".alpha": entry("F32", [], 48, 52)}
+    put("lora", "text", st(text, bytes(52)))
+    put("lora", "conv", st({"unet.conv_in.lora_A.weight": entry("F64", [1, 4, 3, 3], 0, 288),
+                            "unet.conv_in.lora_B.weight": entry("F16", [4, 1, 1, 1], 288, 296)}, bytes(296)))
+    put("lora", "twice", st({**good, layer + ".lora.down.weight": entry("F32", [2, 4], 64, 96)}, bytes(96)))
+    put("lora", "loha", st({"lora_unet_conv_in.hada_w1_a": entry("F32", [1], 0, 4)}, bytes(4)))
+    patterns = '{"unet.r": 2, "unet.lora_alpha": 3, "unet.use_rslora": true, "unet.alpha_pattern": {"^mid": 1, "to_q": 5}}'
+    put("lora", "patterns", st({**alpha(patterns), **good}, bytes(64)))
 
 
 def model():

@@ -7,7 +7,7 @@
     tests/data/pipes/lcm/           a LatentConsistencyModelPipeline: UNet, scheduler, index
     tests/data/pipes/sd2/           like SD 2.1: UNet, v-prediction, padded with "!", another activation of the text encoder
     tests/data/pipes/sd15/          a schedule like that of SD 1.5, for tests/data/tiny/model
-    tests/data/pipes/lora/          an adapter of xl
+    tests/data/pipes/lora/          an adapter of xl's denoiser; lora_text/: of its text encoders
     tests/data/pipes/io.safetensors texts, latents and pictures, and the gradient of a Diffusion-DPO loss, computed in double
 
 What a folder lacks is that of xl (the test puts it together). Noise is attune's own, from the seeds (tools/check-diffusers.py).
@@ -149,6 +149,49 @@ def save_model(name):
         os.remove(os.path.join(folder, "text_encoder", "model.safetensors"))  # xl's
 
 
+TEXT_LAYERS = ["fc1", "q_proj", "v_proj"]
+
+
+def text_matrices(pipe, scale=1.0):
+    """LoRA of rank 2 and alpha 3 in both text encoders: its matrices by the names of files (transformers' own loader wants a newer peft)."""
+    out = {}
+    for component in ("text_encoder", "text_encoder_2"):
+        encoder = getattr(pipe, component)
+        peft.inject_adapter_in_model(peft.LoraConfig(r=2, lora_alpha=3, target_modules=TEXT_LAYERS, init_lora_weights=False), encoder)
+        for module in encoder.modules():
+            if isinstance(module, peft.tuners.lora.LoraLayer):
+                module.set_scale("default", scale)
+        for name, p in encoder.named_parameters():
+            if ".lora_" in name:
+                out[f"{component}.text_model.{name.removeprefix('text_model.').replace('.default', '')}"] = p
+    return dict(sorted(out.items()))
+
+
+def save_text_adapter():
+    draw, path = Draws("pipes text adapter", torch.float32), os.path.join(ROOT, "lora_text")
+    os.makedirs(path)
+    values = {k: (torch.randn(p.shape, generator=draw.gen) * (0.3 if "lora_B" in k else p.shape[1] ** -0.5)).half() for k, p in text_matrices(pipeline("xl", torch.float32)).items()}
+    about = {f"{c}.{k}": v for c in ("text_encoder", "text_encoder_2") for k, v in dict(r=2, lora_alpha=3, target_modules=TEXT_LAYERS).items()}
+    save_file(values, os.path.join(path, "pytorch_lora_weights.safetensors"), {"format": "pt", "lora_adapter_metadata": json.dumps(about)})
+
+
+def adapted(dtype):
+    """Both adapters at once, each with its strength."""
+    pipe = pipeline("xl", torch.float32)
+    pipe.load_lora_weights(os.path.join(ROOT, "lora"), adapter_name="lora")
+    pipe.set_adapters(["lora"], [0.8])
+    values = load_file(os.path.join(ROOT, "lora_text", "pytorch_lora_weights.safetensors"))
+    with torch.no_grad():
+        for name, p in text_matrices(pipe, 0.6).items():
+            p.copy_(values[name]).requires_grad_(False)
+    for part in (pipe.unet, pipe.text_encoder, pipe.text_encoder_2, pipe.vae):
+        part.to(dtype)
+    x = torch.cat([attune.noise((4, HEIGHT // 2, WIDTH // 2), seed, attune.LATENT, 0) for seed in SEEDS]).to(dtype)
+    hidden, _, pooled, _ = pipe.encode_prompt(PROMPTS, device="cpu", do_classifier_free_guidance=False)
+    return {"adapted.hidden": hidden, "adapted.pooled": pooled,
+            "adapted": pipe(prompt=PROMPTS, num_inference_steps=3, guidance_scale=5.0, height=HEIGHT, width=WIDTH, latents=x, output_type="latent").images}
+
+
 # ---- What they make
 
 def pictures(name, dtype):
@@ -218,7 +261,7 @@ def dpo(dtype):
 
 
 def everything(dtype):
-    out = {**texts(dtype), **dpo(dtype)}
+    out = {**texts(dtype), **dpo(dtype), **adapted(dtype)}
     for name in RUNS:
         out.update(pictures(name, dtype))
     return out
@@ -229,6 +272,7 @@ def main():
     shutil.rmtree(ROOT, ignore_errors=True)
     for name in SCHEDULES:
         save_model(name)
+    save_text_adapter()
     exact, single = everything(torch.float64), everything(torch.float32)
     for key, value in exact.items():
         if value.is_floating_point():

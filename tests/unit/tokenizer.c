@@ -7,6 +7,7 @@
 #include "core/io/file.h"
 #include "core/text/unicode.h"
 #include "tests/golden.h"
+#include "tests/unit/capture.h"
 
 enum { MAX = 512 };
 
@@ -125,106 +126,64 @@ static void folders_load_with_either_kind_of_file(void)
     cJSON_Delete(root);
 }
 
-static void put_json(FILE *f, const char *text, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (text[i] == '"' || text[i] == '\\')
-            fputc('\\', f);
-        fputc(text[i], f);
-    }
-}
-
-// vocab.json from CLIP's merges: the bytes, the bytes at a word's end, the merges' results, start and end.
-static void write_real_vocabulary(FILE *f, const char *merges, size_t bytes)
-{
-    int id = 0;
-    fputc('{', f);
-    for (int pass = 0; pass < 4; pass++) { // printing bytes come first
-        uint32_t spare = 256;
-        for (uint32_t b = 0; b < 256; b++) {
-            bool prints = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-            char text[4];
-            size_t n = at_utf8_put(text, prints ? b : spare++);
-            if (prints != (pass % 2 == 0))
-                continue;
-            fprintf(f, "%s\"", id ? "," : "");
-            put_json(f, text, n);
-            fprintf(f, "%s\":%d", pass < 2 ? "" : "</w>", id++);
-        }
-    }
-    for (const char *p = merges, *end = merges + bytes; p < end;) {
-        const char *stop = memchr(p, '\n', (size_t)(end - p)), *space = memchr(p, ' ', (size_t)(stop - p));
-        fprintf(f, ",\"");
-        put_json(f, p, (size_t)(space - p));
-        put_json(f, space + 1, (size_t)(stop - space - 1));
-        fprintf(f, "\":%d", id++);
-        p = stop + 1;
-    }
-    fprintf(f, ",\"<|startoftext|>\":%d,\"<|endoftext|>\":%d}", id, id + 1);
-}
-
-// The 48,894 merges in the file published with CLIP (after its first line); NULL where it is not at hand.
-static char *real_merges(size_t *bytes)
-{
-    const char *given = getenv("AT_CLIP_VOCAB");
-    char path[4096], command[8192];
-    if (given)
-        snprintf(path, sizeof(path), "%s", given);
-    else
-        snprintf(path, sizeof(path), "%s/../../../../shared/data/clip/bpe_simple_vocab_16e6.txt.gz", golden_dir());
-    if (!at_file_exists(path) || strchr(path, '\''))
-        return NULL;
-    snprintf(command, sizeof(command), "gzip -dc '%s'", path);
-    FILE *pipe = popen(command, "r");
-    char *text = calloc(1, 1 << 22), *first = NULL, *p;
-    size_t n = pipe && text ? fread(text, 1, (1 << 22) - 1, pipe) : 0;
-    if (pipe)
-        pclose(pipe);
-    p = n ? strchr(text, '\n') : NULL;
-    first = p ? p + 1 : NULL;
-    for (int line = 0; p && line < 48894; line++)
-        p = strchr(p + 1, '\n');
-    if (!AT_CHECK(p != NULL)) {
-        free(text);
-        return NULL;
-    }
-    *bytes = (size_t)(p + 1 - first);
-    memmove(text, first, *bytes);
-    return text;
-}
-
+// The list published with CLIP, from which its vocabulary follows.
 static void the_real_vocabulary_matches(void)
 {
-    size_t bytes = 0, size = 0;
-    char *merges = real_merges(&bytes), *vocab = NULL;
-    if (!merges) {
+    const char *given = getenv("AT_CLIP_VOCAB");
+    char path[4096];
+    snprintf(path, sizeof(path), "%s/../../../../shared/data/clip/bpe_simple_vocab_16e6.txt.gz", golden_dir());
+    given = given ? given : path;
+    if (!at_file_exists(given)) {
         printf("skipped: set AT_CLIP_VOCAB to bpe_simple_vocab_16e6.txt.gz to check the real vocabulary\n");
         return;
     }
-    FILE *f = open_memstream(&vocab, &size);
-    write_real_vocabulary(f, merges, bytes);
-    fclose(f);
-    struct at_clip_files files = {.vocab = {vocab, size}, .merges = {merges, bytes}};
-    // As in SD1.5's folder: the start and end tokens are objects, the padding is a plain string.
-    const char specials[] = "{\"bos_token\":{\"content\":\"<|startoftext|>\",\"normalized\":true},"
-                            "\"eos_token\":{\"content\":\"<|endoftext|>\",\"normalized\":true},"
-                            "\"pad_token\":\"<|endoftext|>\"}";
-    files.specials = (struct at_clip_file){specials, sizeof(specials) - 1};
-    struct at_clip_tokenizer *t = at_clip_tokenizer_create_from_memory(&files, &silent);
+    struct at_clip_tokenizer *t = at_clip_tokenizer_load_clip(given, "<|endoftext|>", &silent);
     cJSON *root = at_golden_load("tokenizer.json");
     if (!AT_CHECK(t != NULL))
         printf("  %s\n", message);
     if (t) {
         AT_CHECK_INT(at_clip_tokenizer_bos(t), 49406);
         AT_CHECK_INT(at_clip_tokenizer_eos(t), 49407);
+        AT_CHECK_INT(at_clip_tokenizer_pad(t), 49407);
         AT_CHECK_INT(at_clip_tokenizer_size(t), 49408);
         check_strings(t, cJSON_GetObjectItem(root, "strings"), cJSON_GetObjectItem(root, "real"));
         printf("real vocabulary checked\n");
     }
     at_clip_tokenizer_destroy(&t);
     cJSON_Delete(root);
-    free(vocab);
-    free(merges);
+}
+
+// Merges alone, by themselves and in a folder, and the files that are written from them, make the same tokenizer.
+static void merges_alone_are_enough(void)
+{
+    char path[4096];
+    cJSON *root = at_golden_load("tokenizer.json");
+    const cJSON *small = cJSON_GetObjectItem(root, "small");
+    struct at_clip_tokenizer *t[3] = {0};
+    scratch_make();
+    small_path(path, "/merges.txt");
+    t[0] = at_clip_tokenizer_load_clip(path, "<|endoftext|>", &silent);
+    if (AT_CHECK(t[0] && at_clip_tokenizer_save(t[0], scratch)))
+        t[1] = at_clip_tokenizer_load(scratch, &silent);
+    AT_CHECK(at_path_remove(NULL, scratch_path("vocab.json")));
+    t[2] = at_clip_tokenizer_load_clip(scratch, "<|endoftext|>", &silent);
+    AT_CHECK(!at_clip_tokenizer_load(scratch, &silent)); // a folder of diffusers needs its vocabulary
+    for (int i = 0; i < 3; i++) {
+        if (AT_CHECK(t[i] != NULL))
+            check_strings(t[i], cJSON_GetObjectItem(root, "strings"),
+                          cJSON_GetObjectItem(cJSON_GetObjectItem(small, "sd1"), "ids"));
+        at_clip_tokenizer_destroy(&t[i]);
+    }
+    small_path(path, "/merges.txt");
+    t[0] = at_clip_tokenizer_load_clip(path, "!", &silent);
+    AT_CHECK(t[0] && at_clip_tokenizer_pad(t[0]) == 0);
+    at_clip_tokenizer_destroy(&t[0]);
+    AT_CHECK(at_file_replace(NULL, scratch_path("bad"), "a b\nno_merge\n", 13));
+    AT_CHECK(!at_clip_tokenizer_load_clip(scratch_path("bad"), "!", &silent) && strstr(message, "bad:2: not a merge"));
+    AT_CHECK(at_file_replace(NULL, scratch_path("bad"), "\x1f\x8b\x08\0\0\0\0\0\0\3", 10));
+    AT_CHECK(!at_clip_tokenizer_load_clip(scratch_path("bad"), "!", &silent) && strstr(message, "damaged or cut short"));
+    scratch_remove();
+    cJSON_Delete(root);
 }
 
 static uint64_t fnv(uint64_t h, uint32_t value)
@@ -421,6 +380,7 @@ int main(void)
     AT_RUN(the_small_vocabulary_matches_in_every_spelling);
     AT_RUN(folders_load_with_either_kind_of_file);
     AT_RUN(the_real_vocabulary_matches);
+    AT_RUN(merges_alone_are_enough);
     AT_RUN(the_cut_is_where_the_lost_text_begins);
     AT_RUN(ties_break_as_they_must);
     AT_RUN(invalid_bytes_are_replacement_characters);
