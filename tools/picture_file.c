@@ -86,6 +86,7 @@ char *at_picture_json(struct at_log *log, const struct at_picture_note *n)
     at_json_put_int(root, "width", n->width);
     at_json_put_int(root, "height", n->height);
     at_json_put_int(root, "clip_skip", n->clip_skip);
+    at_json_put_int(root, "vae_tile", n->vae_tile);
     if (n->original_width) {
         at_json_put_int(root, "original_width", n->original_width);
         at_json_put_int(root, "original_height", n->original_height);

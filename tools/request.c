@@ -196,9 +196,11 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
     float *pixels = at_calloc((size_t)p.count * size, sizeof(float));
     bool ok = pixels ? at_sample(d->loaded->model, &p, pixels, NULL)
                      : at_fail_memory(&cli->log, (size_t)p.count * size * sizeof(float));
+    int tile = d->loaded->model->vae_tile;
     for (int i = 0; ok && i < p.count; i++) {
         note[i].width = width;
         note[i].height = height;
+        note[i].vae_tile = tile < width || tile < height ? tile : 0;
         note[i].sampler = note->sampler ? note->sampler : d->loaded->model->schedule->config.sampler;
         ok = d->take(d->priv, *first + i, &note[i], pixels + (size_t)i * size);
     }
