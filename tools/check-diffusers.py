@@ -79,6 +79,9 @@ def draw(pipe, note):
         how["crops_coords_top_left"] = (note["crop_top"], note["crop_left"])
         if "original_width" in note:
             how["original_size"] = (note["original_height"], note["original_width"])
+    tile = note.get("vae_tile", 0)
+    pipe.vae.enable_tiling() if tile else pipe.vae.disable_tiling()
+    pipe.vae.tile_sample_min_size, pipe.vae.tile_latent_min_size = tile, tile // factor
     if note.get("rng") == "torch":
         how["generator"] = torch.Generator().manual_seed(seed)
         step_noise = randn_tensor

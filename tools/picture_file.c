@@ -97,6 +97,7 @@ char *at_picture_json(struct at_log *log, const struct at_picture_note *n)
     }
     at_json_put_int(root, "crop_top", n->crop_top);
     at_json_put_int(root, "crop_left", n->crop_left);
+    at_json_put_int(root, "vae_tile", n->vae_tile);
     model = at_json_put_object(root, "model");
     at_json_put_str(model, "path", n->loaded->path ? n->loaded->path : "embedded");
     at_json_put_str(model, "unet_sha256", n->loaded->sha256);
