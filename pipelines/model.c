@@ -186,19 +186,24 @@ static bool declare(struct at_model *m, const struct part *part)
 
 static bool open_weights(struct at_model *m, const struct part *part, const struct at_model_params *p)
 {
-    bool fresh = at_is_dry(m->dev) || (p->untrained && (!p->fresh || p->fresh & part->bit));
+    bool fresh = p->untrained && (!p->fresh || p->fresh & part->bit), dry = at_is_dry(m->dev);
+    bool frozen = !(p->trainable & part->bit);
+    // A forecast reads no weights, but may have to know their types.
+    bool read = !fresh && (!dry || (frozen && m->dev->weights == AT_WEIGHTS_STORED));
     struct at_safetensors *file = NULL;
-    if (!fresh && !(file = at_source_weights(m->source, part->component)))
+    if (read && !(file = at_source_weights(m->source, part->component)))
         return false;
     if (file && part->text)
         part->text->config.bare = at_clip_bare(file);
     static const char *const all[] = {"*", NULL};
     const char *const *ignored = at_source_options(m->source)->allow_unexpected ? all : NULL;
-    int replicas = p->trainable & part->bit ? p->replicas > 0 ? p->replicas : 1 : 0;
+    int replicas = frozen ? 0 : p->replicas > 0 ? p->replicas : 1;
     bool ok = (*part->params = at_params_create(m->log)) && declare(m, part) &&
-              (fresh || at_params_check(*part->params, file, "", ignored)) &&
-              (p->check || at_params_allocate(*part->params, m->dev, replicas));
-    if (ok && !p->check && !at_is_dry(m->dev))
+              (!file || at_params_check(*part->params, file, "", ignored));
+    if (ok && m->dev && frozen)
+        at_params_choose_types(*part->params, m->dev->weights, file, "");
+    ok = ok && (p->check || at_params_allocate(*part->params, m->dev, replicas));
+    if (ok && !p->check && !dry)
         ok = fresh ? at_params_init(*part->params, p->seed + part->bit + (part->text == &m->text[1] ? 8 : 0))
                    : at_params_load(*part->params, file, "", ignored);
     at_safetensors_destroy(&file);
@@ -268,7 +273,7 @@ void at_model_latent(const struct at_model *m, const float *moments, const float
     for (int64_t p = 0; p < pixels; p++) {
         for (int i = 0; i < c; i++) {
             float z = moments[p * 2 * c + i], v = moments[p * 2 * c + c + i];
-            if (noise)
+            if (noise && !m->vae.tiny.stages)
                 z += expf(0.5f * (v < -30 ? -30 : v > 20 ? 20 : v)) * noise[p * c + i];
             latent[p * c + i] = (z - m->vae.shift_factor) * m->vae.scaling_factor;
         }

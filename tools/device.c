@@ -17,6 +17,9 @@ void at_device_options(struct at_options *options, struct at_device_choice *choi
          .zero = "auto: a GPU if there is one, else the CPU"},
         {"threads", 0, AT_OPTION_INT, &choice->threads, "N", "threads of the CPU device", .zero = "one a core",
          .min = 0, .max = 1024},
+        {"weights", 0, AT_OPTION_TEXT, &choice->weights, "TYPE",
+         "f32, f16, bf16 or auto: what matrices that are not trained are kept as; sums are f32",
+         .zero = "auto: as the files have them"},
         {"offload", 0, AT_OPTION_FLAG, &choice->offload, NULL,
          "keep frozen weights in the host's memory and copy each to the GPU when it is used: for models larger than "
          "its memory (slower)"},
@@ -82,12 +85,29 @@ static struct at_device *open_named(const struct at_device_choice *choice, struc
     return NULL;
 }
 
+static bool choose_weights(const char *name, enum at_weights *weights, struct at_log *log)
+{
+    static const char *const names[] = {"auto", "f32", "f16", "bf16"};
+    for (int i = 0; i < 4; i++)
+        if (!name || strcmp(name, names[i]) == 0) {
+            *weights = (enum at_weights)i;
+            return true;
+        }
+    const char *near = at_suggest(name, names, 4);
+    return at_fail(log, AT_ERROR_USAGE, "--weights: \"%s\" is none of auto, f32, f16, bf16%s%s%s", name,
+                   near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
 struct at_device *at_device_choose(const struct at_device_choice *choice, struct at_log *log)
 {
+    enum at_weights weights = AT_WEIGHTS_STORED;
+    if (!choose_weights(choice->weights, &weights, log))
+        return NULL;
     struct at_device *dev = open_named(choice, log);
     if (!dev)
         return NULL;
     dev->guard = choice->guard;
+    dev->weights = weights;
     dev->offload = choice->offload && dev->api->host_create;
     if (choice->offload && !dev->offload)
         at_warn(log, "--offload does nothing here: the CPU computes in the host's memory");

@@ -84,9 +84,9 @@ void at_store_destroy(struct at_store **store)
     *store = NULL;
 }
 
-bool at_store_write_bits(struct at_store *s, int64_t offset, const uint16_t *data, int64_t n)
+bool at_store_write_bits(struct at_store *s, int64_t offset, const void *data, int64_t n)
 {
-    return s->dev->api->write(s->dev, s->buffer, (size_t)offset * sizeof(*data), data, n, s->dtype);
+    return s->dev->api->write(s->dev, s->buffer, (size_t)offset * sizeof(uint16_t), data, n, s->dtype);
 }
 
 bool at_store_write(struct at_store *s, int64_t offset, const float *data, int64_t n)
@@ -123,9 +123,8 @@ bool at_store_read(const struct at_store *s, int64_t offset, float *data, int64_
 
 struct at_exec *at_exec_create(struct at_device *dev, struct at_graph *g)
 {
-    if (!at_graph_ok(g))
+    if (!at_graph_ok(g) || at_graph_fuse(g) < 0)
         return NULL;
-    at_graph_fuse(g);
     struct at_exec *e = at_calloc(1, sizeof(*e));
     if (!e) {
         at_fail_memory(dev->log, sizeof(*e));

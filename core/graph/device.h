@@ -27,6 +27,14 @@ enum at_use {
     AT_USES
 };
 
+// The type in which a device keeps matrices of frozen weights.
+enum at_weights {
+    AT_WEIGHTS_STORED, // as the file has them
+    AT_WEIGHTS_F32,
+    AT_WEIGHTS_F16,
+    AT_WEIGHTS_BF16,
+};
+
 // A device implementation fills this in as its first member. Sizes and offsets are in bytes of the device's reals.
 struct at_device {
     const struct at_device_api *api;
@@ -36,6 +44,7 @@ struct at_device {
     size_t real_size; // 4 or 8
     size_t max_chunk; // largest allocation; 0: no limit
     size_t memory;    // all there is; 0: not known
+    enum at_weights weights; // set before weights are allocated
     bool offload;     // frozen weights are to live in host memory (at_fetch), if the device has memory of its own
     bool guard;       // look at every value; set before plans are compiled (guard.h)
     int workers;      // plans that may run at the same time, each from a thread of its own (in an OpenMP team)
@@ -79,7 +88,7 @@ void at_store_destroy(struct at_store **store);
 AT_NODISCARD bool at_store_write(struct at_store *store, int64_t offset, const float *data, int64_t n);
 AT_NODISCARD bool at_store_read(const struct at_store *store, int64_t offset, float *data, int64_t n);
 // The bits of a store of halves.
-AT_NODISCARD bool at_store_write_bits(struct at_store *store, int64_t offset, const uint16_t *data, int64_t n);
+AT_NODISCARD bool at_store_write_bits(struct at_store *store, int64_t offset, const void *data, int64_t n);
 size_t at_store_bytes(const struct at_store *store); // on its device; without one 4 a real
 
 struct at_exec {

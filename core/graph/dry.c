@@ -117,6 +117,7 @@ struct at_device *at_dry_open(const struct at_device *like, struct at_log *log)
                                 .real_size = like->real_size,
                                 .max_chunk = like->max_chunk,
                                 .memory = like->memory,
+                                .weights = like->weights,
                                 .workers = like->workers,
                                 .offload = like->offload};
     memcpy(d->dev.name, like->name, sizeof(d->dev.name));

@@ -70,7 +70,7 @@ static void run_one(struct at_case *c, struct at_params *params, const struct at
     AT_CHECK(at_case_close_to(c, expected, hidden, c->tolerance));
     AT_CHECK(at_case_close_to(c, config->projection ? "text_embeds" : "pooler_output", pooled, c->tolerance));
     if (last)
-        AT_CHECK(at_case_params_close(c, params, params->grad[0], "grad.", c->tolerance));
+        AT_CHECK(at_case_gradients_close(c, params, "grad.", c->tolerance));
     at_exec_destroy(&e);
     at_graph_destroy(&n.g);
 }
