@@ -123,9 +123,8 @@ bool at_store_read(const struct at_store *s, int64_t offset, float *data, int64_
 
 struct at_exec *at_exec_create(struct at_device *dev, struct at_graph *g)
 {
-    if (!at_graph_ok(g))
+    if (!at_graph_ok(g) || at_graph_fuse(g) < 0)
         return NULL;
-    at_graph_fuse(g);
     struct at_exec *e = at_calloc(1, sizeof(*e));
     if (!e) {
         at_fail_memory(dev->log, sizeof(*e));
