@@ -277,7 +277,7 @@ void at_model_latent(const struct at_model *m, const float *moments, const float
     for (int64_t p = 0; p < pixels; p++) {
         for (int i = 0; i < c; i++) {
             float z = moments[p * 2 * c + i], v = moments[p * 2 * c + c + i];
-            if (noise)
+            if (noise && !m->vae.tiny.stages)
                 z += expf(0.5f * (v < -30 ? -30 : v > 20 ? 20 : v)) * noise[p * c + i];
             latent[p * c + i] = (z - m->vae.shift_factor) * m->vae.scaling_factor;
         }

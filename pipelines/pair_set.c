@@ -170,7 +170,11 @@ static bool encode_pairs(struct builder *b)
     bool ok = images && s->moments;
     if (!ok)
         at_fail_memory(b->m->log, (size_t)s->count * sides * 2 * s->latent * sizeof(float));
-    struct at_cache *cache = at_cache_open(&b->m->vae_params, 1, "moments", b->cache);
+    // What tiles make is kept apart from what whole pictures make.
+    char what[32] = "moments";
+    if (b->m->vae_tile && b->m->vae_tile < b->p->size)
+        snprintf(what, sizeof(what), "moments-in-%d", b->m->vae_tile);
+    struct at_cache *cache = at_cache_open(&b->m->vae_params, 1, what, b->cache);
     ok = ok && cache;
     bool dry = at_is_dry(b->m->dev); // then any pictures do
     size_t end = dry ? 1 : (size_t)s->count;

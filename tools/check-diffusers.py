@@ -25,6 +25,7 @@ from diffusers import (DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from diffusers.utils import logging
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
+from safetensors.torch import load_file
 
 SAMPLERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler, "euler": EulerDiscreteScheduler,
             "euler_a": EulerAncestralDiscreteScheduler, "dpmpp_2m": DPMSolverMultistepScheduler, "lcm": LCMScheduler}
@@ -78,12 +79,17 @@ def draw(pipe, note):
         how["crops_coords_top_left"] = (note["crop_top"], note["crop_left"])
         if "original_width" in note:
             how["original_size"] = (note["original_height"], note["original_width"])
+    tile = note.get("vae_tile", 0)
+    pipe.vae.enable_tiling() if tile else pipe.vae.disable_tiling()
+    pipe.vae.tile_sample_min_size, pipe.vae.tile_latent_min_size = tile, tile // factor
     if note.get("rng") == "torch":
         how["generator"] = torch.Generator().manual_seed(seed)
         step_noise = randn_tensor
     else:
         how["latents"] = noise(shape, seed, LATENT, 0)
         step_noise = lambda *_, **__: noise(shape, seed, STEP, next(calls))
+    if "latents" in note:
+        how["latents"] = load_file(note["latents"]["path"])["latents"][note["latents"]["index"]][None]
     sys.modules[type(pipe.scheduler).__module__].randn_tensor = step_noise
     return (pipe(**how, output_type="pt").images[0].permute(1, 2, 0) * 255).numpy()
 

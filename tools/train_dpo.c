@@ -9,6 +9,7 @@
 
 #define LR_LORA 5e-4
 #define LR_FULL 2e-5
+#define CFG_EMBEDDED 4
 
 struct dpo {
     struct at_train_dpo_params params;
@@ -74,6 +75,8 @@ static bool complete(void *priv, struct at_log *log)
     struct dpo *d = priv;
     struct at_train_dpo_params *p = &d->params;
     p->model = at_model_word(p->model);
+    if (!p->model && p->train.samples.cfg == 0)
+        p->train.samples.cfg = CFG_EMBEDDED;
     p->reading = &d->reading;
     if (p->full && (p->lora.rank || p->lora.alpha != 0 || d->targets.count))
         return at_fail(log, AT_ERROR_USAGE, "--full trains all weights and makes no adapter, to which --rank, --alpha "
@@ -118,6 +121,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
                  "(with --full a model folder), and run.json: --config RUN/run.json repeats the settings.",
         .example = "  attune train dpo -o runs/warm --steps 100\n"
                    "  attune train dpo -o runs/coin --steps 100 --coin\n"
+                   "  attune train dpo -o runs/seen --steps 100 --sample-every 25 --sample-prompts prompts.txt\n"
                    "  attune grid -m embedded -m embedded+runs/warm -m embedded+runs/coin -p \"red apple\" -o grid\n",
     };
     struct dpo d = {.params = {
