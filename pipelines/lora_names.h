@@ -17,7 +17,8 @@ enum at_lora_dialect {
                              // of SDXL lora_unet_input_blocks_1_1_proj_in.lora_down.weight
     AT_LORA_KOHYA_DIFFUSERS, // lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight of SDXL too
     AT_LORA_COMFYUI,         // diffusion_model.input_blocks.1.1.proj_in.lora_A.weight
-    AT_LORA_PEFT,            // base_model.model.down_blocks.0.attentions.0.proj_in.lora_A.weight, one component a file
+    AT_LORA_PEFT,            // base_model.model.down_blocks.0.attentions.0.proj_in.lora_A.weight, one component a file;
+                             // text_encoder is named as in transformers 5: without "text_model."
     AT_LORA_DIALECTS
 };
 // The words of the command line, NULL at the end; and what a reader is told.

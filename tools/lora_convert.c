@@ -66,7 +66,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .about = "diffusers: today's names, ranks and alphas in the metadata. diffusers-old: of 2023, alpha goes into the "
                  "weights. kohya: of sd-scripts and most UIs; for SDXL with the original names of layers, as sd-scripts "
                  "writes them. kohya-diffusers: the same with diffusers' names of layers. comfyui: original names with "
-                 "dots. peft: OUT is a folder for PeftModel.from_pretrained. Names with underscores can only be read "
+                 "dots. peft: OUT is a folder for PeftModel.from_pretrained, its text encoder named as in transformers 5. Names with underscores can only be read "
                  "against a list of layers: of the model given with -m, or of the one that fits best.",
         .example = "  attune lora convert runs/warm warm.safetensors --to kohya --dtype f16\n"
                    "  attune lora convert pixel-art.safetensors pixel-art-peft --to peft -m sdxl-base\n",
