@@ -9,6 +9,7 @@
 #include "pipelines/denoiser.h"
 #include "pipelines/stages.h"
 #include "pipelines/text.h"
+#include "pipelines/walk.h"
 
 #include <math.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 
 // Buffers of one batch of images. With guidance the first half of in, t, rows and y is the negative prompt's.
 struct batch {
+    struct at_walk walk; // for whoever leads the batch instead of the sampler
     struct at_model *m;
     const struct at_sample_params *p;
     struct at_denoiser_params network;
@@ -29,7 +31,7 @@ struct batch {
     float *in, *t, *rows, *y;   // (copies, size): what the denoiser sees, and its output
     struct at_noise *noise;
     struct at_sampler *sampler;
-    int done, total; // denoiser runs, for progress
+    double done, total; // steps, for progress
 };
 
 bool at_sample_size(const struct at_model *m, const struct at_sample_params *p, int *width, int *height)
@@ -110,22 +112,46 @@ static bool embed(struct batch *b, int first, int count)
 }
 
 // y of the guided prediction into the first `size` samples of b->y.
-static bool predict(struct batch *b, const struct at_sampler_step *step)
+static bool predict(struct batch *b, double timestep, double in_scale)
 {
     size_t half = (size_t)b->size * b->latent;
-    float scale = (float)step->in_scale;
+    float scale = (float)in_scale;
     for (size_t i = 0; i < half; i++)
         b->in[i] = scale * b->x[i];
     if (b->copies == 2)
         memcpy(b->in + half, b->in, half * sizeof(float));
     for (int i = 0; i < b->copies * b->size; i++)
-        b->t[i] = (float)step->timestep;
+        b->t[i] = (float)timestep;
     if (!at_denoiser_run(b->denoiser, b->in, b->t, b->rows, b->y))
         return false;
     const struct at_guidance g = {b->p->cfg, b->p->cfg_rescale};
     for (size_t at = 0; b->copies == 2 && at < half; at += b->latent)
         at_guide(&g, b->y + at, b->y + half + at, b->y + at, b->latent);
     return true;
+}
+
+static bool tick(struct batch *b, double steps)
+{
+    b->done += steps;
+    return !b->p->progress || b->p->progress(b->p->priv, b->done / b->total) ||
+           at_fail(b->m->log, AT_ERROR_INTERRUPTED, "the work was interrupted");
+}
+
+static bool walk_predict(struct at_walk *walk, double timestep)
+{
+    return predict((struct batch *)walk, timestep, 1);
+}
+
+static bool walk_tick(struct at_walk *walk, double done)
+{
+    return tick((struct batch *)walk, done);
+}
+
+static bool lead(struct batch *b, int first, int count)
+{
+    b->walk = (struct at_walk){.log = b->m->log, .first = first, .count = count, .steps = b->sampler->count,
+                               .latent = b->latent, .x = b->x, .y = b->y, .predict = walk_predict, .tick = walk_tick};
+    return b->p->lead(b->p->leader, &b->walk);
 }
 
 static bool show(struct batch *b, int step)
@@ -139,18 +165,15 @@ static bool run_steps(struct batch *b)
 {
     for (int s = 0; s < b->sampler->count; s++) {
         const struct at_sampler_step *step = &b->sampler->step[s];
-        if (!predict(b, step))
+        if (!predict(b, step->timestep, step->in_scale))
             return false;
         for (int i = 0; i < b->size; i++) {
             size_t at = (size_t)i * b->latent;
             const float *z = step->noise > 0 ? at_noise_step(b->noise, i, s) : NULL;
             at_sampler_apply(step, b->x + at, b->y + at, b->x0 + at, z, b->latent);
         }
-        if (!show(b, s + 1))
+        if (!show(b, s + 1) || !tick(b, 1))
             return false;
-        b->done++;
-        if (b->p->progress && !b->p->progress(b->p->priv, (double)b->done / b->total))
-            return at_fail(b->m->log, AT_ERROR_INTERRUPTED, "sampling was interrupted");
     }
     return true;
 }
@@ -198,14 +221,16 @@ static bool run_batch(struct batch *b, int first, float *out, float *latents)
     }
     if (!b->denoiser && !(b->denoiser = at_denoiser_create(b->m, &b->network)))
         return false;
-    if (!run_steps(b))
+    if (!(b->p->lead ? lead(b, first, count) : run_steps(b)))
         return false;
     if (latents)
         memcpy(latents + (size_t)first * b->latent, b->x, (size_t)count * b->latent * sizeof(float));
+    tidy(b);
+    if (!out)
+        return true;
     int factor = at_vae_factor(&b->m->vae);
     size_t pixels = (size_t)(b->h * factor) * (size_t)(b->w * factor) * 3;
     float *to = out + (size_t)first * pixels;
-    tidy(b);
     bool ok = at_model_decode(b->m, b->x, count, b->h, b->w, to);
     tidy(b);
     if (!ok)

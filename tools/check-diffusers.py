@@ -25,6 +25,7 @@ from diffusers import (DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from diffusers.utils import logging
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
+from safetensors.torch import load_file
 
 SAMPLERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler, "euler": EulerDiscreteScheduler,
             "euler_a": EulerAncestralDiscreteScheduler, "dpmpp_2m": DPMSolverMultistepScheduler, "lcm": LCMScheduler}
@@ -87,6 +88,8 @@ def draw(pipe, note):
     else:
         how["latents"] = noise(shape, seed, LATENT, 0)
         step_noise = lambda *_, **__: noise(shape, seed, STEP, next(calls))
+    if "latents" in note:
+        how["latents"] = load_file(note["latents"]["path"])["latents"][note["latents"]["index"]][None]
     sys.modules[type(pipe.scheduler).__module__].randn_tensor = step_noise
     return (pipe(**how, output_type="pt").images[0].permute(1, 2, 0) * 255).numpy()
 

@@ -4,11 +4,11 @@
 
 #include <string.h>
 
-extern const struct at_command at_command_sample, at_command_train;
+extern const struct at_command at_command_invert, at_command_sample, at_command_train;
 
 static bool run(struct at_cli *cli, int argc, char **argv)
 {
-    static const struct at_command *const commands[] = {&at_command_sample, &at_command_train, NULL};
+    static const struct at_command *const commands[] = {&at_command_sample, &at_command_invert, &at_command_train, NULL};
     static const struct at_command_group group = {
         .name = "attune plan",
         .about = "Memory and arithmetic of a command, before it runs: put plan in front of it. The memory is that of the "

@@ -3,6 +3,7 @@
 #include "core/base/alloc.h"
 #include "core/io/file.h"
 #include "pipelines/sample.h"
+#include "tools/latents_option.h"
 #include "tools/plan.h"
 #include "tools/preview_option.h"
 #include "tools/request.h"
@@ -12,6 +13,7 @@
 struct job {
     struct at_cli *cli;
     struct at_request request;
+    struct at_latents_option latents;
     struct at_device_choice device;
     struct at_source_options reading;
     const char *model, *out;
@@ -40,6 +42,7 @@ static void add_options(struct at_options *o, struct job *j)
     };
     at_options_add(o, rows);
     at_request_options(o, &j->request);
+    at_latents_options(o, &j->latents);
     at_preview_options(o, &j->preview);
     at_reading_options(o, &j->reading);
     at_device_options(o, &j->device);
@@ -98,10 +101,11 @@ static bool pass(void *priv, int i, const struct at_picture_note *note, const fl
 }
 
 // All that can be wrong is looked at before the first picture.
-static bool prepare(struct job *j, const struct at_usage *usage)
+static bool prepare(struct job *j, const struct at_usage *usage, const struct at_options *o)
 {
     struct at_log *log = &j->cli->log;
-    if (!at_preview_check(&j->preview, log) || !at_request_read(&j->request, usage, log) || !at_loaded_parse(log, j->model, &j->loras, &j->loaded))
+    if (!at_preview_check(&j->preview, log) || !at_latents_apply(&j->latents, o, &j->request, log) ||
+        !at_request_read(&j->request, usage, log) || !at_loaded_parse(log, j->model, &j->loras, &j->loaded))
         return false;
     j->loaded.reading = &j->reading;
     return (j->dev = at_cli_device(j->cli, &j->device)) &&
@@ -149,11 +153,12 @@ static bool run(struct at_cli *cli, int argc, char **argv)
     struct at_options *o = at_options_create(&usage, &cli->log);
     if (o)
         add_options(o, &j);
-    bool ok = at_cli_parse(cli, o, argc, argv) && prepare(&j, &usage) && work(&j);
+    bool ok = at_cli_parse(cli, o, argc, argv) && prepare(&j, &usage, o) && work(&j);
     at_preview_finish(&j.preview, ok);
     at_json_destroy(&j.result);
     at_free(j.notes);
     at_request_finish(&j.request);
+    at_latents_option_finish(&j.latents);
     at_loaded_finish(&j.loaded);
     at_device_close(&j.dev);
     at_options_destroy(&o);

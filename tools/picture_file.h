@@ -20,6 +20,8 @@ struct at_picture_note {
     bool karras;
     double cfg, cfg_rescale, eta;
     enum at_rng_kind rng;
+    const char *latents; // file that it began from, and which of its latents; NULL: from the seed
+    int latent;
     const struct at_loaded *loaded; // hashed
     const struct at_device *dev;
 };

@@ -4,6 +4,7 @@
 #include "core/base/alloc.h"
 #include "core/base/utf8.h"
 #include "pipelines/sample.h"
+#include "tools/latents_option.h"
 #include "tools/tile_option.h"
 
 #include <math.h>
@@ -140,6 +141,8 @@ struct at_picture_note *at_request_notes(const struct at_request *r, const struc
                 .rng = (enum at_rng_kind)r->rng,
                 .sampler = p->sampler ? p->sampler : (enum at_sampler_kind)r->sampler,
                 .karras = r->karras,
+                .latents = r->latents_path,
+                .latent = r->latents_by_prompt ? (int)i : k,
                 .loaded = loaded,
                 .dev = dev,
             };
@@ -193,7 +196,11 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
     for (int i = 0; i < p.count; i++)
         items[i] = (struct at_sample_item){note[i].prompt, note[i].negative, note[i].seed};
     size_t size = (size_t)width * (size_t)height * 3;
-    float *pixels = at_calloc((size_t)p.count * size, sizeof(float));
+    float *pixels = at_calloc((size_t)p.count * size, sizeof(float)), *init = NULL;
+    if (d->request->latents && !(p.init = init = at_latents_gather(d->request->latents, note, p.count, &cli->log))) {
+        at_free(pixels);
+        return false;
+    }
     bool ok = pixels ? at_sample(d->loaded->model, &p, pixels, NULL)
                      : at_fail_memory(&cli->log, (size_t)p.count * size * sizeof(float));
     int tile = d->loaded->model->vae_tile;
@@ -204,6 +211,7 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
         note[i].sampler = note->sampler ? note->sampler : d->loaded->model->schedule->config.sampler;
         ok = d->take(d->priv, *first + i, &note[i], pixels + (size_t)i * size);
     }
+    at_free(init);
     at_free(pixels);
     *first += p.count;
     return ok;
@@ -240,7 +248,8 @@ static void warn_of_negative(struct at_cli *cli, const struct at_draw_params *d)
 
 bool at_draw(struct at_cli *cli, const struct at_draw_params *d)
 {
-    if (!check_sizes(cli, d))
+    if (!check_sizes(cli, d) ||
+        !at_latents_check(d->request, d->loaded, d->notes, d->total, &cli->log))
         return false;
     warn_of_negative(cli, d);
     for (int first = 0; first < d->total;)

@@ -19,6 +19,9 @@ struct at_request {
     bool karras;
     double cfg, cfg_rescale, eta;
     int rng; // enum at_rng_kind
+    const struct at_latents *latents; // that pictures begin from, and their file; NULL: from the seeds
+    const char *latents_path;
+    bool latents_by_prompt; // prompt i from latents i; else picture k of every prompt from latents k
     bool quiet;
     size_t memory_limit;
     const char *tile_word;

@@ -11,6 +11,10 @@ expect 2 'did you mean --steps?' sample --step 3
 expect 2 '"3x" is not a whole number' sample --steps 3x -p a
 expect 2 'did you mean euler_a?' sample --sampler euler_b -p a
 expect 2 'did you mean torch?' sample --rng torhc -p a
+expect 2 'needs --image FILE' invert
+expect 2 'is not a size' invert -i a.png --size 5y
+expect 2 '2 prompts for 1 images' invert -i a.png -p x -p y
+expect 2 'did you mean --fixed-point?' invert -i a.png --fixedpoint 2
 expect 2 'cfg-rescale' sample --cfg-rescale 1.5 -p a
 expect 2 '--steps: 0 is out of range' sample --steps 0 -p a
 expect 2 'needs a prompt' sample -m x
