@@ -138,7 +138,8 @@ static bool allocate(struct base_job *j)
     bool ok = (j->moments = at_calloc((n + 64) * 2 * j->latent, sizeof(float))) &&
               (j->tokens = at_calloc(n * length, sizeof(int32_t))) && (j->empty = at_calloc(length, sizeof(int32_t))) &&
               (j->order = at_calloc(n, sizeof(uint32_t))) &&
-              (j->sizes = at_calloc(n, sizeof(*j->sizes))) && (j->told = at_calloc(batch * AT_SIZES, sizeof(float))) && (j->x = at_calloc(batch * j->latent, sizeof(float))) &&
+              (j->sizes = at_calloc(n, sizeof(*j->sizes))) && (j->told = at_calloc(batch * AT_SIZES, sizeof(float))) &&
+              (j->x = at_calloc(batch * j->latent, sizeof(float))) &&
               (j->target = at_calloc(batch * j->latent, sizeof(float))) && (j->t = at_calloc(batch, sizeof(float))) &&
               (j->noise = at_calloc(j->latent, sizeof(float))) && (j->errors = at_calloc(batch, sizeof(float))) &&
               (j->seeds = at_calloc(batch, sizeof(float))) && (j->ids = at_calloc(batch * length, sizeof(int32_t))) &&
@@ -192,16 +193,16 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
         struct at_params *sets[AT_TEXTS + 1] = {j.m->text[0].params, j.m->text[1].params};
         sets[texts] = j.m->unet_params;
         struct at_train_method method = {.priv = &j, .name = "base", .rate = "pictures_per_second", .sets = sets,
-                                         .set_names = names[texts - 1], .set_count = texts + 1, .batch = run_batch, .save = save,
-                                         .samples = j.samples};
+                                         .set_names = names[texts - 1], .set_count = texts + 1, .batch = run_batch,
+                                         .save = save, .samples = j.samples};
         ok = at_train(&method, &j.p->train, log);
     }
     at_spread_destroy(&j.spread);
     at_pictures_close(&j.pictures);
     at_train_samples_close(&j.samples);
     at_model_destroy(&j.m);
-    void *const buffers[] = {j.moments, j.tokens, j.empty, j.order, j.x, j.target, j.t, j.noise, j.errors, j.seeds, j.ids,
-                             j.split, j.sizes, j.told};
+    void *const buffers[] = {j.moments, j.tokens, j.empty, j.order, j.x, j.target, j.t, j.noise, j.errors, j.seeds,
+                             j.ids, j.split, j.sizes, j.told};
     for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
         at_free(buffers[i]);
     return ok || at_fail_unsaid(log);

@@ -284,7 +284,8 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     lp.seed = p->train.seed;
     j->m->vae_tile = at_tile_side(&j->m->vae, size, size, p->train.vae_tile, p->train.fit.tiling);
     bool tight = p->train.fit.parts > 1 || p->train.fit.segments || p->train.fit.tiling;
-    struct at_pair_set_params sp = {.path = p->pairs, .size = size, .coin = p->coin, .flip = p->flip,
+    struct at_pair_set_params sp = {.path = p->pairs, .size = size, .clip_skip = p->clip_skip, .coin = p->coin,
+                                    .flip = p->flip,
                                     .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache,
                                     .chunk = tight ? 1 : 0, .train = &p->train};
     mp = (struct at_model_params){.path = p->model, .reading = p->reading, .parts = AT_PART_UNET};

@@ -94,14 +94,26 @@ def draw(pipe, note):
     return (pipe(**how, output_type="pt").images[0].permute(1, 2, 0) * 255).numpy()
 
 
+def set_text_model(pipe, there):
+    """Transformers 5 has no text_encoder.text_model any more: diffusers' clip skip looks for it, and its reader of adapters
+    takes it for a sign of older names."""
+    kind = type(pipe.text_encoder)
+    if there and not hasattr(pipe.text_encoder, "text_model"):
+        kind.text_model = property(lambda model: model)
+    if not there and isinstance(vars(kind).get("text_model"), property):
+        del kind.text_model
+
+
 def load_adapters(pipe, loras):
     names = []
+    set_text_model(pipe, False)
     pipe.unload_lora_weights()
     for i, lora in enumerate(loras):
         names.append(f"a{i}")
         pipe.load_lora_weights(lora["path"], adapter_name=names[-1])
     if names:
         pipe.set_adapters(names, [lora["scale"] for lora in loras])
+    set_text_model(pipe, True)
 
 
 def check(pipe, path, least, save):
@@ -145,8 +157,6 @@ def main():
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
             part.float()
-    if not hasattr(pipe.text_encoder, "text_model"):  # transformers 5; clip_skip of diffusers looks there
-        type(pipe.text_encoder).text_model = property(lambda model: model)
     pipe.set_progress_bar_config(disable=True)
     pipe.config_of_schedule = pipe.scheduler.config
     with torch.inference_mode():

@@ -22,7 +22,8 @@ void at_request_options(struct at_options *o, struct at_request *r)
         {"prompt-file", 'f', AT_OPTION_TEXT, &r->file, "FILE",
          "prompts, one a line, or .json; after a prompt may stand its own --n negative, --w width, --h height, "
          "--d seed, --s steps, --l guidance and --ss sampler"},
-        {"negative", 'n', AT_OPTION_TEXT, &r->negative, "TEXT", "what to keep away from; \"\" and none differ for SDXL", .blank = true},
+        {"negative", 'n', AT_OPTION_TEXT, &r->negative, "TEXT", "what to keep away from; \"\" and none differ for SDXL",
+         .blank = true},
         {"count", 0, AT_OPTION_INT, &r->count, "N", "images a prompt", .min = 1, .max = 100000},
         {"seed", 0, AT_OPTION_SEED, &r->seed, "N", "of a prompt's first image; the next has N + 1"},
         {"steps", 's', AT_OPTION_INT, &r->steps, "N", "steps of the sampler",
@@ -84,7 +85,8 @@ static bool read_sizes(struct at_request *r, struct at_log *log)
         return at_fail(log, AT_ERROR_USAGE, "--original-size %s: expected width and height up to %d, such as 1024x768",
                        r->original, MOST_SIDE);
     if (r->crop && !read_two(r->crop, ',', 0, &r->crop_top, &r->crop_left))
-        return at_fail(log, AT_ERROR_USAGE, "--crop %s: expected top and left up to %d, such as 0,64", r->crop, MOST_SIDE);
+        return at_fail(log, AT_ERROR_USAGE, "--crop %s: expected top and left up to %d, such as 0,64", r->crop,
+                       MOST_SIDE);
     return true;
 }
 
@@ -94,7 +96,8 @@ bool at_request_read(struct at_request *r, const struct at_usage *usage, struct 
         return at_fail(log, AT_ERROR_USAGE, "%s needs a prompt: -p TEXT or --prompt-file FILE", usage->name);
     if (!at_tile_read(r->tile_word, &r->vae_tile, log))
         return false;
-    if (!at_request_text(log, "negative", r->negative) || !read_sizes(r, log) || (r->file && !at_prompts_read(log, r->file, &r->prompts)))
+    if (!at_request_text(log, "negative", r->negative) || !read_sizes(r, log) ||
+        (r->file && !at_prompts_read(log, r->file, &r->prompts)))
         return false;
     for (size_t i = 0; i < r->texts.count; i++)
         if (!at_request_text(log, "prompt", r->texts.items[i]) ||
@@ -185,7 +188,8 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
         .items = items, .steps = note->steps, .sampler = note->sampler, .karras = note->karras, .cfg = note->cfg,
         .cfg_rescale = note->cfg_rescale, .eta = note->eta, .rng = note->rng, .width = note->width,
         .height = note->height, .clip_skip = note->clip_skip, .original_width = note->original_width,
-        .original_height = note->original_height, .crop_left = note->crop_left, .crop_top = note->crop_top, .batch = d->request->batch, .loras = d->loaded->loras,
+        .original_height = note->original_height, .crop_left = note->crop_left, .crop_top = note->crop_top,
+        .batch = d->request->batch, .loras = d->loaded->loras,
         .memory_limit = d->request->memory_limit, .vae_tile = d->request->vae_tile, .preview = d->preview,
         .lora_count = d->loaded->count, .progress = progress, .priv = &share,
     };

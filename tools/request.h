@@ -36,7 +36,7 @@ struct at_request {
 #define AT_REQUEST_DEFAULTS {.count = 1}
 
 // --prompt, --prompt-file, --negative, --count, --seed, --steps, --cfg, --cfg-rescale, --clip-skip, --eta, --rng, --width,
-// --height, --batch, --memory-limit, --vae-tile, --quiet
+// --height, --original-size, --crop, --batch, --memory-limit, --vae-tile, --quiet
 void at_request_options(struct at_options *options, struct at_request *request);
 // Fills in `prompts`; no prompt is a usage error.
 AT_NODISCARD bool at_request_read(struct at_request *request, const struct at_usage *usage, struct at_log *log);

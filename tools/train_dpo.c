@@ -42,6 +42,9 @@ static void add_options(struct at_options *o, struct dpo *d)
         {"batch", 'b', AT_OPTION_INT, &p->train.batch, "N", "pairs a batch", .min = 1, .max = 1024},
         {"size", 0, AT_OPTION_INT, &p->size, "N", "pixels of the shorter side", .zero = "the model's own", .min = 0,
          .max = 8192},
+        {"clip-skip", 0, AT_OPTION_INT, &p->clip_skip, "N",
+         "last layers of the text encoders to leave out for all captions, counted as in diffusers (web UIs say N + 1)",
+         .min = 0, .max = 1000},
         {"caption-dropout", 0, AT_OPTION_REAL, &p->caption_dropout, "X", "share of captions replaced by nothing",
          .min = 0, .max = 1},
         {"flip", 0, AT_OPTION_FLAG, &p->flip, NULL, "mirror half of the pairs, both pictures alike"},
@@ -119,6 +122,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .example = "  attune train dpo -o runs/warm --steps 100\n"
                    "  attune train dpo -o runs/coin --steps 100 --coin\n"
                    "  attune train dpo -o runs/seen --steps 100 --sample-every 25 --sample-prompts prompts.txt\n"
+                   "  attune train dpo -m v1-5.safetensors --tokenizer clip -d pairs --size 512 --batch 2 -o runs/v15\n"
                    "  attune grid -m embedded -m embedded+runs/warm -m embedded+runs/coin -p \"red apple\" -o grid\n",
     };
     struct dpo d = {.params = {

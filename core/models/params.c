@@ -131,13 +131,15 @@ static struct at_piece *open_piece(struct at_params *p, const struct at_param *p
 }
 
 // `most`: bytes that the device allocates.
-static bool place(struct at_params *p, struct at_param *param, enum at_use use, size_t most)
+static bool place(struct at_params *p, struct at_param *param, enum at_use use, size_t most, bool trained)
 {
     size_t size = at_dtype_size(param->dtype, p->dev ? p->dev->real_size : 4);
     size_t bytes = (size_t)padded(param->shape) * size;
     if (bytes > most)
-        return at_fail(p->log, AT_ERROR_DEVICE, "%s needs %zu MiB in one piece, but the device allows %zu MiB; choose "
-                       "another device, or --weights f16", param->name, bytes >> 20, most >> 20);
+        return at_fail(p->log, AT_ERROR_DEVICE, "%s needs %.1f MiB in one piece, but the device allows %.1f MiB%s; use "
+                       "another device%s", param->name, (double)bytes / (1 << 20), (double)most / (1 << 20),
+                       trained ? " where it is trained" : "",
+                       trained || at_dtype_half(param->dtype) ? "" : ", or --weights f16");
     struct at_piece *piece = open_piece(p, param, use, size, most < AT_PIECE_BYTES ? most : AT_PIECE_BYTES);
     if (!piece) {
         if (!at_grow((void **)&p->pieces, &p->piece_capacity, (size_t)p->piece_count + 1, sizeof(*p->pieces)))
@@ -161,7 +163,8 @@ bool at_params_allocate(struct at_params *p, struct at_device *dev, int replicas
     for (int i = 0; ok && i < p->count; i++) {
         if (replicas)
             p->list[i].dtype = AT_F32;
-        ok = place(p, &p->list[i], offload && p->list[i].shape.rank > 1 ? AT_USE_HOST : AT_USE_WEIGHTS, most);
+        ok = place(p, &p->list[i], offload && p->list[i].shape.rank > 1 ? AT_USE_HOST : AT_USE_WEIGHTS, most,
+                   replicas);
     }
     for (int i = 0; ok && i < p->piece_count; i++) {
         struct at_piece *piece = &p->pieces[i];
