@@ -61,9 +61,10 @@ static bool too_large(const struct search *s, struct at_log *log)
         return at_fail(log, AT_ERROR_DEVICE, "%s", s->why);
     return at_fail(log, AT_ERROR_DEVICE, "%.1f MiB are needed at least (weights %.1f, gradients %.1f, optimiser %.1f, "
                    "activations %.1f), but the limit is %.1f MiB; raise --memory-limit, use smaller pictures (--size), "
-                   "a smaller --rank, or no --full%s", mib(s->least), mib(s->used[AT_USE_WEIGHTS]),
+                   "a smaller --rank%s, or no --full%s", mib(s->least), mib(s->used[AT_USE_WEIGHTS]),
                    mib(s->used[AT_USE_GRADIENTS]), mib(s->used[AT_USE_OPTIMIZER]), mib(s->used[AT_USE_TENSORS]),
-                   mib(s->limit), s->p->tilings == 1 ? ", or allow --vae-tile auto" : "");
+                   mib(s->limit), at_device_offload_knob(s->p->dev),
+                   s->p->tilings == 1 ? ", or allow --vae-tile auto" : "");
 }
 
 // The fewest parts with which it fits, nothing computed again. False: none, or the job fails.

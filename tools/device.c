@@ -109,7 +109,7 @@ struct at_device *at_device_choose(const struct at_device_choice *choice, struct
         return NULL;
     dev->guard = choice->guard;
     dev->weights = weights;
-    dev->offload = choice->offload && dev->api->host_create;
+    dev->offload = choice->offload && dev->own_memory;
     if (choice->offload && !dev->offload)
         at_warn(log, "--offload does nothing here: the CPU computes in the host's memory");
     return dev;

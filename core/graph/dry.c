@@ -119,6 +119,7 @@ struct at_device *at_dry_open(const struct at_device *like, struct at_log *log)
                                 .memory = like->memory,
                                 .weights = like->weights,
                                 .workers = like->workers,
+                                .own_memory = like->own_memory,
                                 .offload = like->offload};
     memcpy(d->dev.name, like->name, sizeof(d->dev.name));
     return &d->dev;
