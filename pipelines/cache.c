@@ -20,14 +20,8 @@ static bool hash_weights(struct at_cache *c, struct at_params *const *weights, i
     uint8_t digest[32];
     bool ok = true;
     at_sha256_init(&hash);
-    for (int i = 0; ok && i < count; i++) {
-        size_t bytes = (size_t)weights[i]->total * sizeof(float);
-        float *values = at_calloc(bytes, 1);
-        ok = (values || at_fail_memory(c->log, bytes)) && at_params_read(weights[i], values);
-        if (ok)
-            at_sha256_add(&hash, values, bytes);
-        at_free(values);
-    }
+    for (int i = 0; ok && i < count; i++)
+        ok = at_params_hash(weights[i], &hash);
     at_sha256_finish(&hash, digest);
     at_sha256_hex(digest, c->weights);
     return ok;

@@ -12,11 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VECTORS (3 * AT_OPTIMIZER_SETS)
+#define VECTORS (AT_VECTORS * AT_OPTIMIZER_SETS)
 
-// A flat vector of the state: weights, moments or average of one set.
+// A flat vector of the state.
 struct vector {
-    struct at_store *store;
+    int set;
+    enum at_vector kind;
+    int64_t count;
     char name[96];
 };
 
@@ -24,12 +26,12 @@ static int list_vectors(const struct at_train_method *method, struct at_optimize
 {
     int n = 0;
     for (int s = 0; s < method->set_count; s++) {
-        struct at_store *stores[3] = {method->sets[s]->store, at_optimizer_moments(o, s), at_optimizer_average(o, s)};
-        static const char *const kinds[3] = {"weights", "moments", "average"};
-        for (int k = 0; k < 3; k++) {
-            if (!stores[k])
+        static const char *const kinds[AT_VECTORS] = {"weights", "moments", "average"};
+        for (int k = 0; k < AT_VECTORS; k++) {
+            out[n] = (struct vector){.set = s, .kind = (enum at_vector)k,
+                                     .count = at_optimizer_count(o, s, (enum at_vector)k)};
+            if (!out[n].count)
                 continue;
-            out[n].store = stores[k];
             snprintf(out[n++].name, sizeof(out->name), "%s.%s", method->set_names[s], kinds[k]);
         }
     }
@@ -114,10 +116,10 @@ static bool save_vectors(const struct at_train_method *method, struct at_optimiz
     float *values[VECTORS] = {0};
     bool ok = true;
     for (int i = 0; ok && i < n; i++) {
-        shapes[i] = (uint64_t)v[i].store->count;
-        values[i] = at_calloc((size_t)v[i].store->count, sizeof(float));
-        ok = values[i] ? at_store_read(v[i].store, 0, values[i], v[i].store->count)
-                       : at_fail_memory(log, (size_t)v[i].store->count * sizeof(float));
+        shapes[i] = (uint64_t)v[i].count;
+        values[i] = at_calloc((size_t)v[i].count, sizeof(float));
+        ok = values[i] ? at_optimizer_read(o, v[i].set, v[i].kind, values[i])
+                       : at_fail_memory(log, (size_t)v[i].count * sizeof(float));
         items[i] = (struct at_st_item){.name = v[i].name, .dtype = AT_ST_F32, .rank = 1, .shape = &shapes[i],
                                        .data = values[i]};
     }
@@ -179,10 +181,10 @@ bool at_checkpoint_export(const struct at_train_method *method, struct at_optimi
     float *values[AT_OPTIMIZER_SETS] = {0};
     bool ok = at_dir_make(log, dir);
     for (int s = 0; ok && s < method->set_count; s++) {
-        struct at_store *from = at_optimizer_average(o, s) ? at_optimizer_average(o, s) : method->sets[s]->store;
-        values[s] = at_calloc((size_t)from->count, sizeof(float));
-        ok = values[s] ? at_store_read(from, 0, values[s], from->count)
-                       : at_fail_memory(log, (size_t)from->count * sizeof(float));
+        enum at_vector from = at_optimizer_count(o, s, AT_VECTOR_AVERAGE) ? AT_VECTOR_AVERAGE : AT_VECTOR_WEIGHTS;
+        size_t count = (size_t)at_optimizer_count(o, s, from);
+        values[s] = at_calloc(count, sizeof(float));
+        ok = values[s] ? at_optimizer_read(o, s, from, values[s]) : at_fail_memory(log, count * sizeof(float));
     }
     ok = ok && method->save(method->priv, dir, values);
     for (int s = 0; s < method->set_count; s++)
@@ -287,13 +289,13 @@ static bool load_vectors(const struct at_train_method *method, struct at_optimiz
     struct at_safetensors *file = at_safetensors_open(log, path);
     bool ok = file;
     for (int i = 0; ok && i < n; i++) {
-        uint64_t shape = (uint64_t)v[i].store->count;
+        uint64_t shape = (uint64_t)v[i].count;
         const struct at_st_tensor *t = at_safetensors_need(file, v[i].name, &shape, 1);
         float *values = t ? at_calloc((size_t)shape, sizeof(float)) : NULL;
         ok = values && at_safetensors_to_f32(file, t, values);
-        if (ok && !all_finite(values, v[i].store->count))
+        if (ok && !all_finite(values, v[i].count))
             ok = at_fail(log, AT_ERROR_INPUT, "%s: tensor \"%s\" holds values that are not finite", path, v[i].name);
-        ok = ok && at_store_write(v[i].store, 0, values, v[i].store->count);
+        ok = ok && at_optimizer_write(o, v[i].set, v[i].kind, values);
         at_free(values);
     }
     at_safetensors_destroy(&file);

@@ -2,8 +2,8 @@
 // Making a training step fit into memory, and forecasting what a job takes before it runs.
 //
 // A job is tried on a dry device (core/graph/dry.h): as it is; then with its batch in parts, one after the other, whose
-// gradients add up to the same; then with more and more blocks of the network computed again instead of kept. The first
-// way that fits is taken.
+// gradients add up to the same; then with more and more blocks of the network computed again instead of kept; then with
+// smaller and smaller tiles of the autoencoder, where the job has one. The first way that fits is taken.
 #ifndef PIPELINES_FIT_H
 #define PIPELINES_FIT_H
 
@@ -14,6 +14,7 @@
 struct at_fit {
     int parts;    // of a batch; 0: 1
     int segments; // of the network that are computed again (gradient.h)
+    int tiling;   // level of the autoencoder's tiles (tiles.h)
 };
 
 // What a dry run found. Of training: of a step, and of what comes before.
@@ -26,6 +27,7 @@ struct at_fit_params {
     struct at_device *dev; // the one that will do the work; nothing is allocated on it
     size_t limit;          // bytes, of which `allocated` are taken; 0: what the device has, or none if not known
     int batch;             // that may be cut into equal parts
+    int tilings;           // levels of tiles that may be tried; 0: 1, the level 0
     // Runs the job on the dry device, as `fit` says. False: it failed, with the reason in log.
     bool (*attempt)(void *priv, struct at_device *dry, const struct at_fit *fit, struct at_log *log);
     void *priv;

@@ -184,19 +184,25 @@ static bool copy(struct at_log *log, const char *from, const char *to)
     return ok;
 }
 
-static bool copy_named(struct merging *g, const char *name, bool only_config)
+// A component with all that is in its folder.
+static bool copy_component(struct merging *g, const char *name)
 {
+    if (!at_source_is_folder(g->m->source))
+        return at_source_save_component(g->m->source, name, g->p->out);
     char *from = at_path_join(at_source_path(g->m->source), name), *to = at_path_join(g->p->out, name);
-    char *config = from ? at_path_join(from, "config.json") : NULL, *there = to ? at_path_join(to, "config.json") : NULL;
-    bool ok = (config && there) || at_fail_memory(g->log, strlen(name));
-    if (ok && only_config)
-        ok = at_dir_make(g->log, to) && copy(g->log, config, there);
-    else if (ok && (at_dir_exists(from) || at_file_exists(from)))
+    bool ok = (from && to) || at_fail_memory(g->log, strlen(name));
+    if (ok && (at_dir_exists(from) || at_file_exists(from)))
         ok = copy(g->log, from, to);
     at_free(from);
     at_free(to);
-    at_free(config);
-    at_free(there);
+    return ok;
+}
+
+static bool save_config(struct merging *g, const char *name)
+{
+    char *file = at_path_join(name, "config.json");
+    bool ok = file ? at_source_save_file(g->m->source, file, g->p->out) : at_fail_memory(g->log, strlen(name));
+    at_free(file);
     return ok;
 }
 
@@ -204,8 +210,8 @@ static bool write_component(struct merging *g, const char *name)
 {
     for (size_t i = 0; i < PARTS; i++)
         if (strcmp(parts[i].name, name) == 0 && adapted(g, &parts[i]))
-            return copy_named(g, name, true) && write_part(g, &parts[i]);
-    return copy_named(g, name, false);
+            return save_config(g, name) && write_part(g, &parts[i]);
+    return copy_component(g, name);
 }
 
 static void count_tensors(struct merging *g)
@@ -219,10 +225,6 @@ static void count_tensors(struct merging *g)
 
 static bool check(const struct merging *g)
 {
-    const char *path = at_source_path(g->m->source);
-    if (!at_dir_exists(path))
-        return at_fail(g->log, AT_ERROR_INPUT, "%s: only models in the layout of diffusers, in a folder, can be merged "
-                       "into", path);
     char **names = NULL;
     size_t count = 0;
     if (at_file_exists(g->p->out))
@@ -232,7 +234,8 @@ static bool check(const struct merging *g)
             return false;
         at_names_free(&names, count);
     }
-    return !count || at_fail(g->log, AT_ERROR_INPUT, "%s: is not empty; give a folder that is not there yet", g->p->out);
+    return !count ||
+           at_fail(g->log, AT_ERROR_INPUT, "%s: is not empty; give a folder that is not there yet", g->p->out);
 }
 
 bool at_lora_merge(const struct at_model *m, const struct at_lora_merge_params *p)
@@ -247,5 +250,5 @@ bool at_lora_merge(const struct at_model *m, const struct at_lora_merge_params *
         if (at_json_is_array(v) && at_json_is_string(at_json_at(v, 0)) && !strchr(at_json_key(v), '/') &&
             at_json_key(v)[0] != '.')
             ok = write_component(&g, at_json_key(v));
-    return ok && copy_named(&g, "model_index.json", false);
+    return ok && at_source_save_file(m->source, "model_index.json", p->out);
 }

@@ -192,6 +192,13 @@ static char *kohya(const struct at_layers *layers, const struct at_layer *layer,
     return key;
 }
 
+// As transformers 5 names the modules of a CLIPTextModel; its CLIPTextModelWithProjection has kept "text_model.".
+static const char *module_name(const struct at_layer *layer)
+{
+    bool bare = layer->component == AT_COMPONENT_TEXT && starts_with(layer->name, "text_model.");
+    return layer->name + (bare ? strlen("text_model.") : 0);
+}
+
 static bool is_clip_h(const struct at_layers *layers)
 {
     const struct at_layer *first = at_layers_find(layers, AT_COMPONENT_TEXT, NULL);
@@ -218,7 +225,7 @@ char *at_lora_key_print(enum at_lora_dialect dialect, const struct at_layers *la
                                   : comfy[layer->component],
                        unet && layer->original ? layer->original : layer->name, peft[half]);
     case AT_LORA_PEFT:
-        return at_strf("base_model.model.%s%s", layer->name, peft[half]);
+        return at_strf("base_model.model.%s%s", module_name(layer), peft[half]);
     case AT_LORA_DIFFUSERS_OLD:
         return at_strf("%s.%s%s", at_component_name(layer->component), layer->name,
                        unet || projection ? old_unet[half] : old_text[half]);

@@ -41,7 +41,8 @@ static bool read_class(struct at_model *m, bool *guidance)
         i++;
     if (i == count)
         return at_json_fail(at_json_get(index, "_class_name"), "\"%s\" is not supported, only the pipelines for text "
-                            "and image to image of StableDiffusion, StableDiffusionXL and LatentConsistencyModel", class);
+                            "and image to image of StableDiffusion, StableDiffusionXL and LatentConsistencyModel",
+                            class);
     m->texts = classes[i].texts;
     *guidance = classes[i].guidance;
     bool aesthetics = false;
@@ -49,8 +50,8 @@ static bool read_class(struct at_model *m, bool *guidance)
                           !at_json_bool(index, "requires_aesthetics_score", false, &aesthetics)))
         return false;
     if (m->texts == 2 && (aesthetics || is_absent(index, "text_encoder")))
-        return at_fail(m->log, AT_ERROR_INPUT, "%s is a refiner of SDXL (one text encoder, aesthetic scores), which is not "
-                       "supported; use the base model", m->path);
+        return at_fail(m->log, AT_ERROR_INPUT, "%s is a refiner of SDXL (one text encoder, aesthetic scores), which is "
+                       "not supported; use the base model", m->path);
     return true;
 }
 
@@ -95,11 +96,12 @@ static bool check_texts(struct at_model *m)
         return true;
     size_t tokens[] = {at_clip_tokenizer_length(m->text[0].tokenizer), at_clip_tokenizer_length(m->text[1].tokenizer)};
     if (tokens[0] != tokens[1] || first->positions != second->positions)
-        return at_fail(m->log, AT_ERROR_INPUT, "%s: prompts have %zu and %zu tokens (model_max_length), positions are %d and "
-                       "%d: those of text_encoder and text_encoder_2 must be equal", m->path, tokens[0], tokens[1],
-                       first->positions, second->positions);
-    return second->projection || at_fail(m->log, AT_ERROR_INPUT, "%s: text_encoder_2 is no CLIPTextModelWithProjection: "
-                                         "SDXL reads its projection", m->path);
+        return at_fail(m->log, AT_ERROR_INPUT, "%s: prompts have %zu and %zu tokens (model_max_length), positions are "
+                       "%d and %d: those of text_encoder and text_encoder_2 must be equal", m->path, tokens[0],
+                       tokens[1], first->positions, second->positions);
+    return second->projection ||
+           at_fail(m->log, AT_ERROR_INPUT, "%s: text_encoder_2 is no CLIPTextModelWithProjection: SDXL reads its "
+                   "projection", m->path);
 }
 
 static bool check_unet(struct at_model *m, bool guidance)
@@ -107,17 +109,19 @@ static bool check_unet(struct at_model *m, bool guidance)
     const struct at_unet_config *u = &m->unet;
     bool sizes = u->addition_time != 0;
     if (sizes != (m->texts == 2))
-        return at_fail(m->log, AT_ERROR_INPUT, sizes ? "%s: the unet reads sizes (addition_embed_type text_time), as only "
-                       "SDXL pipelines give" : "%s: the unet of an SDXL pipeline must have addition_embed_type text_time",
-                       m->path);
+        return at_fail(m->log, AT_ERROR_INPUT,
+                       sizes ? "%s: the unet reads sizes (addition_embed_type text_time), as only SDXL pipelines give"
+                             : "%s: the unet of an SDXL pipeline must have addition_embed_type text_time", m->path);
     if (sizes && u->addition_input <= 6 * u->addition_time)
-        return at_fail(m->log, AT_ERROR_INPUT, "%s: unet projection_class_embeddings_input_dim %d leaves nothing beside six "
-                       "sizes of %d (addition_time_embed_dim)", m->path, u->addition_input, u->addition_time);
+        return at_fail(m->log, AT_ERROR_INPUT, "%s: unet projection_class_embeddings_input_dim %d leaves nothing "
+                       "beside six sizes of %d (addition_time_embed_dim)", m->path, u->addition_input,
+                       u->addition_time);
     if (guidance && !u->guidance_dim)
-        return at_fail(m->log, AT_ERROR_INPUT, "%s: the unet of a latent consistency model must have time_cond_proj_dim",
-                       m->path);
+        return at_fail(m->log, AT_ERROR_INPUT, "%s: the unet of a latent consistency model must have "
+                       "time_cond_proj_dim", m->path);
     return !u->guidance_dim || u->guidance_dim > 3 ||
-           at_fail(m->log, AT_ERROR_INPUT, "%s: unet time_cond_proj_dim %d: must be 4 or more", m->path, u->guidance_dim);
+           at_fail(m->log, AT_ERROR_INPUT, "%s: unet time_cond_proj_dim %d: must be 4 or more", m->path,
+                   u->guidance_dim);
 }
 
 static bool check_text_and_unet(struct at_model *m)
@@ -127,12 +131,12 @@ static bool check_text_and_unet(struct at_model *m)
     int width = m->text[0].config.width + (m->texts > 1 ? last->width : 0);
     for (int i = 0; i < u->blocks; i++)
         if (u->context[i] != width)
-            return at_fail(m->log, AT_ERROR_INPUT, "%s: unet cross_attention_dim is %d, but %s %d", m->path, u->context[i],
-                           m->texts > 1 ? "the hidden_size of both text encoders together" : "text_encoder hidden_size is",
-                           width);
+            return at_fail(m->log, AT_ERROR_INPUT, "%s: unet cross_attention_dim is %d, but %s %d", m->path,
+                           u->context[i], m->texts > 1 ? "the hidden_size of both text encoders together"
+                                                       : "text_encoder hidden_size is", width);
     if (u->addition_time && u->addition_input != last->projection + 6 * u->addition_time)
-        return at_fail(m->log, AT_ERROR_INPUT, "%s: unet projection_class_embeddings_input_dim is %d, but text_encoder_2 "
-                       "projection_dim %d and six times addition_time_embed_dim %d are %d", m->path, u->addition_input,
+        return at_fail(m->log, AT_ERROR_INPUT, "%s: unet projection_class_embeddings_input_dim is %d, but "
+                       "text_encoder_2 projection_dim %d and six times addition_time_embed_dim %d are %d", m->path, u->addition_input,
                        last->projection, u->addition_time, last->projection + 6 * u->addition_time);
     return true;
 }
@@ -172,8 +176,8 @@ static bool declare(struct at_model *m, const struct part *part)
         int side = 1 << (m->unet.blocks - 1);
         struct at_node *x = at_graph_input(g, "x", AT_SHAPE(1, side, side, m->unet.in_channels), AT_F32);
         struct at_node *t = at_graph_input(g, "t", AT_SHAPE(1), AT_F32);
-        struct at_node *rows = at_graph_input(g, "rows", AT_SHAPE(1, (int64_t)at_condition_floats(&m->unet, 1)), AT_F32);
-        at_condition_unet(&b, &m->unet, x, t, rows);
+        int64_t floats = (int64_t)at_condition_floats(&m->unet, 1);
+        at_condition_unet(&b, &m->unet, x, t, at_graph_input(g, "rows", AT_SHAPE(1, floats), AT_F32));
     }
     if (part->bit == AT_PART_VAE) {
         int side = at_vae_factor(&m->vae);
@@ -187,19 +191,24 @@ static bool declare(struct at_model *m, const struct part *part)
 
 static bool open_weights(struct at_model *m, const struct part *part, const struct at_model_params *p)
 {
-    bool fresh = at_is_dry(m->dev) || (p->untrained && (!p->fresh || p->fresh & part->bit));
+    bool fresh = p->untrained && (!p->fresh || p->fresh & part->bit), dry = at_is_dry(m->dev);
+    bool frozen = !(p->trainable & part->bit);
+    // A forecast reads no weights, but may have to know their types.
+    bool read = !fresh && (!dry || (frozen && m->dev->weights == AT_WEIGHTS_STORED));
     struct at_safetensors *file = NULL;
-    if (!fresh && !(file = at_source_weights(m->source, part->component)))
+    if (read && !(file = at_source_weights(m->source, part->component)))
         return false;
     if (file && part->text)
         part->text->config.bare = at_clip_bare(file);
     static const char *const all[] = {"*", NULL};
     const char *const *ignored = at_source_options(m->source)->allow_unexpected ? all : NULL;
-    int replicas = p->trainable & part->bit ? p->replicas > 0 ? p->replicas : 1 : 0;
+    int replicas = frozen ? 0 : p->replicas > 0 ? p->replicas : 1;
     bool ok = (*part->params = at_params_create(m->log)) && declare(m, part) &&
-              (fresh || at_params_check(*part->params, file, "", ignored)) &&
-              (p->check || at_params_allocate(*part->params, m->dev, replicas));
-    if (ok && !p->check && !at_is_dry(m->dev))
+              (!file || at_params_check(*part->params, file, "", ignored));
+    if (ok && m->dev && frozen)
+        at_params_choose_types(*part->params, m->dev->weights, file, "");
+    ok = ok && (p->check || at_params_allocate(*part->params, m->dev, replicas));
+    if (ok && !p->check && !dry)
         ok = fresh ? at_params_init(*part->params, p->seed + part->bit + (part->text == &m->text[1] ? 8 : 0))
                    : at_params_load(*part->params, file, "", ignored);
     at_safetensors_destroy(&file);
@@ -225,7 +234,7 @@ struct at_model *at_model_open(struct at_device *dev, const struct at_model_para
     bool guidance = false, ok = m->source && read_class(m, &guidance) && read_configs(m, parts) &&
                         check_fit(m, parts, guidance) && (m->stages = at_model_stages_create(log));
     for (size_t i = 0; ok && i < sizeof(list) / sizeof(*list); i++)
-        if (parts & list[i].bit && list[i].text != &m->text[m->texts])
+        if (parts & ~p->weightless & list[i].bit && list[i].text != &m->text[m->texts])
             ok = open_weights(m, &list[i], p);
     if (!ok) {
         at_fail_unsaid(log);
@@ -269,7 +278,7 @@ void at_model_latent(const struct at_model *m, const float *moments, const float
     for (int64_t p = 0; p < pixels; p++) {
         for (int i = 0; i < c; i++) {
             float z = moments[p * 2 * c + i], v = moments[p * 2 * c + c + i];
-            if (noise)
+            if (noise && !m->vae.tiny.stages)
                 z += expf(0.5f * (v < -30 ? -30 : v > 20 ? 20 : v)) * noise[p * c + i];
             latent[p * c + i] = (z - m->vae.shift_factor) * m->vae.scaling_factor;
         }

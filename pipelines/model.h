@@ -25,6 +25,7 @@ struct at_model_params {
     const char *path;   // NULL: the embedded model
     const struct at_source_options *reading; // of its files; NULL: as they are
     unsigned parts;     // bits of enum at_part; 0: all
+    unsigned weightless; // parts of which all is read but the weights: they tell sizes, and serve for nothing else
     unsigned trainable; // parts that collect gradients
     int replicas;       // of the gradients; 0: one
     bool check;         // look at everything but read no weights: no device is needed, and the model serves for nothing
@@ -55,6 +56,7 @@ struct at_model {
     struct at_unet_config unet;
     struct at_vae_config vae;
     struct at_schedule *schedule;
+    int vae_tile; // pixels of a tile's side in which the autoencoder works (tiles.h); 0: whole pictures, some at once
     struct at_params *unet_params, *vae_params; // NULL for parts not asked for
     struct at_model_stages *stages;             // compiled graphs, by use
 };
@@ -64,12 +66,13 @@ void at_model_destroy(struct at_model **model);
 // Frees weights and compiled graphs of parts that are not needed any more; their configs stay.
 void at_model_drop(struct at_model *m, unsigned parts);
 
-// Images (n,H,W,3) in -1 .. 1 to moments (n,h,w,2C) and back from scaled latents (n,h,w,C).
+// Images (n,H,W,3) in -1 .. 1 to moments (n,h,w,2C) and back from scaled latents (n,h,w,C), in tiles of `vae_tile`.
 AT_NODISCARD bool at_model_encode(struct at_model *m, const float *images, int n, int height, int width, float *moments);
 AT_NODISCARD bool at_model_decode(struct at_model *m, const float *latents, int n, int h, int w, float *images);
 // FLOPs of decoding an image, of the size that was decoded last; 0 before.
 double at_model_decode_flops(const struct at_model *m);
-// A scaled latent from moments (h,w,2C) of `pixels` = h * w: mean + deviation * noise (NULL: the mean).
+// A scaled latent from moments (h,w,2C) of `pixels` = h * w: mean + deviation * noise (NULL, or an autoencoder without a
+// distribution: the mean).
 void at_model_latent(const struct at_model *m, const float *moments, const float *noise, int64_t pixels, float *latent);
 
 #endif

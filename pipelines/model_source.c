@@ -114,6 +114,11 @@ const char *at_source_path(const struct at_model_source *s)
     return s->path;
 }
 
+bool at_source_is_folder(const struct at_model_source *s)
+{
+    return !s->single;
+}
+
 const struct at_source_options *at_source_options(const struct at_model_source *s)
 {
     return &s->options;

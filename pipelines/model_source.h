@@ -36,6 +36,7 @@ void at_source_destroy(struct at_model_source **source);
 
 // What it was opened as; the embedded model's folder. As long as the source.
 const char *at_source_path(const struct at_model_source *source);
+bool at_source_is_folder(const struct at_model_source *source);
 const struct at_source_options *at_source_options(const struct at_model_source *source);
 // The fields of model_index.json, as long as the source.
 struct at_json at_source_index(const struct at_model_source *source);
@@ -51,6 +52,8 @@ struct at_schedule *at_source_schedule(const struct at_model_source *source);
 // Writes one file of diffusers' layout, "unet/config.json", below the folder `to`: from the model's own, or made. Weights
 // get their plain name; vocab.json brings a tokenizer's other files along. What the model does not have is passed over.
 AT_NODISCARD bool at_source_save_file(const struct at_model_source *source, const char *name, const char *to);
+// A whole component in as many files as it takes: config and weights, tokenizer or schedule.
+AT_NODISCARD bool at_source_save_component(const struct at_model_source *source, const char *component, const char *to);
 // Content hash: of a single file; of a component's one file, or of the hashes of all shards in the order of their names.
 AT_NODISCARD bool at_source_hash(const struct at_model_source *source, const char *component, char text[65]);
 

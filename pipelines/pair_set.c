@@ -7,6 +7,7 @@
 #include "pipelines/cache.h"
 #include "pipelines/text.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct builder {
@@ -56,7 +57,8 @@ static bool order_pairs(struct builder *b)
 
 static bool compute_hidden(void *priv, const void *ids, int n, float *hidden)
 {
-    return at_text_encode(priv, ids, n, NULL, hidden);
+    const struct builder *b = priv;
+    return at_text_encode(b->m, ids, n, &(struct at_text_params){.clip_skip = b->p->clip_skip}, hidden);
 }
 
 // The rows of `count` prompts.
@@ -65,12 +67,15 @@ static bool embed(struct builder *b, const char *const *prompts, int count, floa
     size_t length = (size_t)at_text_ids(b->m);
     int32_t *ids = at_calloc((size_t)count * length, sizeof(*ids));
     struct at_params *const weights[AT_TEXTS] = {b->m->text[0].params, b->m->text[1].params};
-    struct at_cache *cache = at_cache_open(weights, b->m->texts, "hidden", b->cache);
+    char what[32] = "hidden";
+    if (b->p->clip_skip)
+        snprintf(what, sizeof(what), "hidden-%d", b->p->clip_skip);
+    struct at_cache *cache = at_cache_open(weights, b->m->texts, what, b->cache);
     bool ok = ids || at_fail_memory(b->m->log, (size_t)count * length * sizeof(*ids));
     ok = ok && cache;
     for (int i = 0; ok && i < count; i++)
         ok = at_text_tokenize(b->m, prompts[i], ids + (size_t)i * length);
-    struct at_cache_rows rows = {ids, length * sizeof(*ids), count, hidden, b->s->text, compute_hidden, b->m};
+    struct at_cache_rows rows = {ids, length * sizeof(*ids), count, hidden, b->s->text, compute_hidden, b};
     ok = ok && at_cache_rows(cache, &rows);
     at_cache_close(&cache);
     at_free(ids);
@@ -165,7 +170,11 @@ static bool encode_pairs(struct builder *b)
     bool ok = images && s->moments;
     if (!ok)
         at_fail_memory(b->m->log, (size_t)s->count * sides * 2 * s->latent * sizeof(float));
-    struct at_cache *cache = at_cache_open(&b->m->vae_params, 1, "moments", b->cache);
+    // What tiles make is kept apart from what whole pictures make.
+    char what[32] = "moments";
+    if (b->m->vae_tile && b->m->vae_tile < b->p->size)
+        snprintf(what, sizeof(what), "moments-in-%d", b->m->vae_tile);
+    struct at_cache *cache = at_cache_open(&b->m->vae_params, 1, what, b->cache);
     ok = ok && cache;
     bool dry = at_is_dry(b->m->dev); // then any pictures do
     size_t end = dry ? 1 : (size_t)s->count;

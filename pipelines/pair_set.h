@@ -11,6 +11,7 @@
 struct at_pair_set_params {
     const char *path;  // of the pairs (datasets/pairs.h)
     int size;          // side of the pictures in pixels
+    int clip_skip;     // of all prompts (text.h)
     bool coin;         // labels drawn by coin, a function of (seed, line): a control
     bool flip;         // mirrored pictures too
     double held_out;   // share of the prompts that is kept apart

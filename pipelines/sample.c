@@ -9,6 +9,7 @@
 #include "pipelines/denoiser.h"
 #include "pipelines/stages.h"
 #include "pipelines/text.h"
+#include "pipelines/walk.h"
 
 #include <math.h>
 #include <string.h>
@@ -17,9 +18,12 @@
 
 // Buffers of one batch of images. With guidance the first half of in, t, rows and y is the negative prompt's.
 struct batch {
+    struct at_walk walk; // for whoever leads the batch instead of the sampler
     struct at_model *m;
     const struct at_sample_params *p;
-    struct at_denoiser *denoiser;
+    struct at_denoiser_params network;
+    struct at_denoiser *denoiser; // made at first use
+    int first;               // of the images at work
     int size, copies;        // images, and denoiser samples an image
     int h, w;                // of the latents
     size_t latent, row;      // floats of a sample, and of what it is told (condition.h)
@@ -27,7 +31,7 @@ struct batch {
     float *in, *t, *rows, *y;   // (copies, size): what the denoiser sees, and its output
     struct at_noise *noise;
     struct at_sampler *sampler;
-    int done, total; // denoiser runs, for progress
+    double done, total; // steps, for progress
 };
 
 bool at_sample_size(const struct at_model *m, const struct at_sample_params *p, int *width, int *height)
@@ -108,16 +112,16 @@ static bool embed(struct batch *b, int first, int count)
 }
 
 // y of the guided prediction into the first `size` samples of b->y.
-static bool predict(struct batch *b, const struct at_sampler_step *step)
+static bool predict(struct batch *b, double timestep, double in_scale)
 {
     size_t half = (size_t)b->size * b->latent;
-    float scale = (float)step->in_scale;
+    float scale = (float)in_scale;
     for (size_t i = 0; i < half; i++)
         b->in[i] = scale * b->x[i];
     if (b->copies == 2)
         memcpy(b->in + half, b->in, half * sizeof(float));
     for (int i = 0; i < b->copies * b->size; i++)
-        b->t[i] = (float)step->timestep;
+        b->t[i] = (float)timestep;
     if (!at_denoiser_run(b->denoiser, b->in, b->t, b->rows, b->y))
         return false;
     const struct at_guidance g = {b->p->cfg, b->p->cfg_rescale};
@@ -126,20 +130,50 @@ static bool predict(struct batch *b, const struct at_sampler_step *step)
     return true;
 }
 
+static bool tick(struct batch *b, double steps)
+{
+    b->done += steps;
+    return !b->p->progress || b->p->progress(b->p->priv, b->done / b->total) ||
+           at_fail(b->m->log, AT_ERROR_INTERRUPTED, "the work was interrupted");
+}
+
+static bool walk_predict(struct at_walk *walk, double timestep)
+{
+    return predict((struct batch *)walk, timestep, 1);
+}
+
+static bool walk_tick(struct at_walk *walk, double done)
+{
+    return tick((struct batch *)walk, done);
+}
+
+static bool lead(struct batch *b, int first, int count)
+{
+    b->walk = (struct at_walk){.log = b->m->log, .first = first, .count = count, .steps = b->sampler->count,
+                               .latent = b->latent, .x = b->x, .y = b->y, .predict = walk_predict, .tick = walk_tick};
+    return b->p->lead(b->p->leader, &b->walk);
+}
+
+static bool show(struct batch *b, int step)
+{
+    int left = b->p->count - b->first;
+    struct at_preview_sheet at = {.first = b->first, .step = step, .steps = b->sampler->count};
+    return !b->p->preview || at_preview_step(b->p->preview, b->m, b->x0, left < b->size ? left : b->size, &at);
+}
+
 static bool run_steps(struct batch *b)
 {
     for (int s = 0; s < b->sampler->count; s++) {
         const struct at_sampler_step *step = &b->sampler->step[s];
-        if (!predict(b, step))
+        if (!predict(b, step->timestep, step->in_scale))
             return false;
         for (int i = 0; i < b->size; i++) {
             size_t at = (size_t)i * b->latent;
             const float *z = step->noise > 0 ? at_noise_step(b->noise, i, s) : NULL;
             at_sampler_apply(step, b->x + at, b->y + at, b->x0 + at, z, b->latent);
         }
-        b->done++;
-        if (b->p->progress && !b->p->progress(b->p->priv, (double)b->done / b->total))
-            return at_fail(b->m->log, AT_ERROR_INTERRUPTED, "sampling was interrupted");
+        if (!show(b, s + 1) || !tick(b, 1))
+            return false;
     }
     return true;
 }
@@ -156,12 +190,24 @@ static bool to_unit(float *pixels, size_t n)
     return finite;
 }
 
+// Where memory is scarce, no stage of the work waits while another one is at work.
+static void tidy(struct batch *b)
+{
+    if (!b->m->vae_tile)
+        return;
+    at_model_stages_drop(b->m->stages, AT_PART_TEXT | AT_PART_VAE);
+    at_denoiser_destroy(&b->denoiser);
+    at_preview_rest(b->p->preview);
+}
+
 // Images [first, first + count) to `out` (pixels) and `latents`.
 static bool run_batch(struct batch *b, int first, float *out, float *latents)
 {
     int count = b->p->count - first < b->size ? b->p->count - first : b->size;
+    b->first = first;
     if (!embed(b, first, count))
         return false;
+    tidy(b);
     for (int i = 0; i < b->size; i++) {
         int item = first + (i < count ? i : 0);
         float *x = b->x + (size_t)i * b->latent;
@@ -173,14 +219,21 @@ static bool run_batch(struct batch *b, int first, float *out, float *latents)
         for (size_t k = 0; k < b->latent; k++)
             x[k] = (float)(b->sampler->init_scale * (double)x[k]);
     }
-    if (!run_steps(b))
+    if (!b->denoiser && !(b->denoiser = at_denoiser_create(b->m, &b->network)))
+        return false;
+    if (!(b->p->lead ? lead(b, first, count) : run_steps(b)))
         return false;
     if (latents)
         memcpy(latents + (size_t)first * b->latent, b->x, (size_t)count * b->latent * sizeof(float));
+    tidy(b);
+    if (!out)
+        return true;
     int factor = at_vae_factor(&b->m->vae);
     size_t pixels = (size_t)(b->h * factor) * (size_t)(b->w * factor) * 3;
     float *to = out + (size_t)first * pixels;
-    if (!at_model_decode(b->m, b->x, count, b->h, b->w, to))
+    bool ok = at_model_decode(b->m, b->x, count, b->h, b->w, to);
+    tidy(b);
+    if (!ok)
         return false;
     for (int i = 0; i < count; i++)
         if (!to_unit(to + (size_t)i * pixels, pixels))
@@ -227,12 +280,13 @@ static bool check_params(const struct at_model *m, const struct at_sample_params
 }
 
 // What a batch of `size` images takes on the device beside what is allocated there; 0 if it cannot be.
-static size_t batch_bytes(const struct at_model *m, const struct at_sample_params *p, int size)
+static size_t batch_bytes(const struct at_model *m, const struct at_sample_params *p, int size, int tile)
 {
     struct at_log quiet = {.level = AT_LEVEL_ERROR, .write = at_log_drop};
     struct at_device *dry = at_dry_open(m->dev, &quiet);
     struct at_model copy = *m;
     struct at_sample_params one = *p;
+    struct at_preview preview = {0};
     int width, height;
     bool ok = dry && at_sample_size(m, p, &width, &height);
     size_t bytes = 0;
@@ -241,12 +295,16 @@ static size_t batch_bytes(const struct at_model *m, const struct at_sample_param
         copy.dev = dry;
         copy.log = &quiet;
         one.batch = one.count = size;
-        one.steps = 1;
+        one.steps = p->preview ? 2 : 1;
         one.memory_limit = 0;
+        one.vae_tile = tile ? tile : AT_TILE_OFF;
         one.progress = NULL;
         float *pixels = at_calloc((size_t)size * (size_t)width * (size_t)height * 3, sizeof(float));
-        ok = pixels && (copy.stages = at_model_stages_create(&quiet)) && at_sample(&copy, &one, pixels, NULL);
+        ok = pixels && (!p->preview || at_preview_try(p->preview, dry, &quiet, &preview));
+        one.preview = p->preview ? &preview : NULL;
+        ok = ok && (copy.stages = at_model_stages_create(&quiet)) && at_sample(&copy, &one, pixels, NULL);
         bytes = ok ? dry->peak : 0;
+        at_preview_forget(&preview);
         at_model_stages_destroy(&copy.stages);
         at_free(pixels);
     }
@@ -254,27 +312,48 @@ static size_t batch_bytes(const struct at_model *m, const struct at_sample_param
     return bytes;
 }
 
-// Halves the batch until it fits into memory.
+// Halves the batch until it fits into memory, tiles of side `tile` given; *least becomes the least that was needed.
+static bool fit_size(struct batch *b, size_t limit, int tile, size_t *least)
+{
+    for (int size = b->size;; size /= 2) {
+        size_t bytes = batch_bytes(b->m, b->p, size, tile);
+        if (bytes && bytes < *least)
+            *least = bytes;
+        if (bytes && b->m->dev->allocated + bytes <= limit) {
+            b->size = size;
+            return true;
+        }
+        if (size == 1)
+            return false;
+    }
+}
+
+// Chooses how many images at once, and the tiles of the autoencoder.
 static bool fit_batch(struct batch *b)
 {
-    const struct at_device *dev = b->m->dev;
-    size_t limit = b->p->memory_limit ? b->p->memory_limit : dev->memory, bytes = 0;
+    struct at_model *m = b->m;
+    int height = b->h * at_vae_factor(&m->vae), width = b->w * at_vae_factor(&m->vae), before = -1;
+    size_t limit = b->p->memory_limit ? b->p->memory_limit : m->dev->memory, least = SIZE_MAX;
+    m->vae_tile = at_tile_side(&m->vae, height, width, b->p->vae_tile, 0);
     if (!limit)
         return true;
-    at_model_stages_drop(b->m->stages, AT_PART_TEXT | AT_PART_VAE); // or a call's share would hang on the calls before it
-    for (;; b->size /= 2) {
-        bytes = batch_bytes(b->m, b->p, b->size);
-        if (bytes && dev->allocated + bytes <= limit)
-            return true;
-        if (b->size == 1)
-            break;
+    at_model_stages_drop(m->stages, AT_PART_TEXT | AT_PART_VAE); // or a call's share would hang on the calls before it
+    for (int level = 0; level < AT_TILE_LEVELS; level++, before = m->vae_tile) {
+        m->vae_tile = at_tile_side(&m->vae, height, width, b->p->vae_tile, level);
+        if (m->vae_tile == before || !fit_size(b, limit, m->vae_tile, &least))
+            continue;
+        if (level > 1)
+            at_info(m->log, "to fit %.1f MiB: the autoencoder works in tiles of %d pixels", (double)limit / (1 << 20),
+                    m->vae_tile);
+        return true;
     }
-    if (!bytes)
+    if (least == SIZE_MAX)
         return true; // it fails for another reason, which the real run says
-    return at_fail(b->m->log, AT_ERROR_DEVICE, "one picture needs %.1f MiB, %.1f of them for weights, but the limit is "
-                   "%.1f MiB; raise --memory-limit, or lower --width and --height",
-                   (double)(dev->allocated + bytes) / (1 << 20), (double)dev->allocated / (1 << 20),
-                   (double)limit / (1 << 20));
+    return at_fail(m->log, AT_ERROR_DEVICE, "one picture needs %.1f MiB, %.1f of them for weights, but the limit is "
+                   "%.1f MiB; raise --memory-limit, or lower --width and --height%s%s",
+                   (double)(m->dev->allocated + least) / (1 << 20), (double)m->dev->allocated / (1 << 20),
+                   (double)limit / (1 << 20), at_device_offload_knob(m->dev),
+                   b->p->vae_tile == AT_TILE_AUTO ? "" : ", or allow --vae-tile auto");
 }
 
 // A latent consistency model takes the guidance scale as an input, and no negative prompt.
@@ -295,12 +374,14 @@ bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out,
     int width, height, steps = p->steps > 0 ? p->steps : at_sample_steps(m), factor = at_vae_factor(&m->vae);
     if (!at_sample_size(m, p, &width, &height))
         return false;
-    if (!check_params(m, p, steps))
+    if (!check_params(m, p, steps) || !at_tile_check(&m->vae, p->vae_tile, m->log))
         return false;
     struct batch b = {.m = m, .p = p, .h = height / factor, .w = width / factor, .copies = is_guided(m, p) ? 2 : 1};
     b.size = p->batch > 0 ? p->batch : (int)(16 * 64 * 64 / ((int64_t)b.h * b.w));
     b.size = b.size < 1 ? 1 : b.size > 32 && p->batch <= 0 ? 32 : b.size;
     b.size = b.size < p->count ? b.size : p->count;
+    if (p->preview && !at_preview_begin(p->preview, m, b.h, b.w, b.copies))
+        return false;
     if (!fit_batch(&b))
         return false;
     b.latent = (size_t)b.h * (size_t)b.w * (size_t)m->unet.in_channels;
@@ -310,9 +391,8 @@ bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out,
     struct at_adapter adapters[AT_MODEL_ADAPTERS];
     adapt_texts(m, p->loras, p->lora_count);
     int count = at_lora_parts(p->loras, p->lora_count, AT_COMPONENT_UNET, adapters);
-    struct at_denoiser_params dp = {b.copies * b.size, b.h, b.w, adapters, count};
-    bool ok = (b.sampler = at_sampler_create(m->schedule, &sp, m->log)) && allocate(&b) &&
-              (b.denoiser = at_denoiser_create(m, &dp));
+    b.network = (struct at_denoiser_params){b.copies * b.size, b.h, b.w, adapters, count};
+    bool ok = (b.sampler = at_sampler_create(m->schedule, &sp, m->log)) && allocate(&b);
     for (int first = 0; ok && first < p->count; first += b.size)
         ok = run_batch(&b, first, out, latents);
     adapt_texts(m, NULL, 0);

@@ -7,6 +7,10 @@
 #include "core/io/image.h"
 #include "pipelines/lora.h"
 #include "pipelines/model.h"
+#include "pipelines/preview.h"
+#include "pipelines/tiles.h"
+
+struct at_walk;
 
 // One image to make.
 struct at_sample_item {
@@ -31,7 +35,12 @@ struct at_sample_params {
     int original_width, original_height, crop_left, crop_top;
     int batch;         // images at once; 0: chosen. Another batch rounds sums otherwise: 1e-5 of a picture, not bit-equal
     size_t memory_limit; // bytes of the device, weights included, that `batch` is lowered to fit; 0: what the device has
+    int vae_tile;        // pixels of the autoencoder's tiles, or AT_TILE_AUTO: only if nothing else fits, or AT_TILE_OFF
     const float *init; // the initial noise (count,h,w,C), not scaled; NULL: from the seeds
+    // Leads the samples instead of the sampler (walk.h); NULL: the sampler does.
+    bool (*lead)(void *leader, struct at_walk *walk);
+    void *leader;
+    struct at_preview *preview; // shown on the way; NULL: nothing is
     struct at_lora *const *loras;
     int lora_count;
     // Called after every step with the work done so far, 0 .. 1; false stops with AT_ERROR_INTERRUPTED. May be NULL.
@@ -39,8 +48,8 @@ struct at_sample_params {
     void *priv;
 };
 
-// The images as pixels (count,height,width,3) in 0 .. 1 into `out`, and the final scaled latents into `latents`
-// (NULL: not wanted). The noise of an item depends on its seed alone.
+// The images as pixels (count,height,width,3) in 0 .. 1 into `out` (NULL: nothing is decoded), and the final scaled latents
+// into `latents` (NULL: not wanted). The noise of an item depends on its seed alone.
 AT_NODISCARD bool at_sample(struct at_model *m, const struct at_sample_params *params, float *out, float *latents);
 // Steps and guidance scale where none are given: those of diffusers' pipelines (steps 25 instead of 50).
 int at_sample_steps(const struct at_model *m);

@@ -131,3 +131,19 @@ bool at_source_save_file(const struct at_model_source *s, const char *name, cons
     at_free(component);
     return ok || at_fail_unsaid(s->log);
 }
+
+bool at_source_save_component(const struct at_model_source *s, const char *component, const char *to)
+{
+    bool text = strncmp(component, "text_encoder", 12) == 0, ok = true;
+    const char *files[2] = {"config.json", text ? "model.safetensors" : "diffusion_pytorch_model.safetensors"};
+    if (strcmp(component, "scheduler") == 0)
+        files[0] = "scheduler_config.json", files[1] = NULL;
+    if (strncmp(component, "tokenizer", 9) == 0)
+        files[0] = "vocab.json", files[1] = NULL;
+    for (int i = 0; ok && i < 2 && files[i]; i++) {
+        char *name = at_path_join(component, files[i]);
+        ok = name ? at_source_save_file(s, name, to) : at_fail_memory(s->log, strlen(component));
+        at_free(name);
+    }
+    return ok;
+}

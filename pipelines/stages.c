@@ -4,6 +4,7 @@
 #include "core/base/alloc.h"
 #include "pipelines/spread.h"
 #include "pipelines/text.h"
+#include "pipelines/tiles.h"
 
 // A graph compiled for one size and number of items; another one compiles anew, so that what comes out depends on what
 // goes in alone, not on what was computed before: sums of another batch round differently.
@@ -131,17 +132,43 @@ static int vae_batch(int height, int width)
     return n < 1 ? 1 : n > 16 ? 16 : (int)n;
 }
 
+// With tiles: one graph that takes one item, the least memory that there is.
+static bool encode(void *priv, const float *images, int n, int height, int width, float *moments)
+{
+    struct at_model *m = priv;
+    int items = m->vae_tile ? 1 : n;
+    return prepare(m, &m->stages->encode, items, height, width, build_encode, vae_batch(height, width)) &&
+           at_spread_run(m->stages->encode.spread, n, (const void *[]){images}, (void *[]){moments});
+}
+
+static bool decode(void *priv, const float *latents, int n, int h, int w, float *images)
+{
+    struct at_model *m = priv;
+    int factor = at_vae_factor(&m->vae), items = m->vae_tile ? 1 : n;
+    return prepare(m, &m->stages->decode, items, h, w, build_decode, vae_batch(h * factor, w * factor)) &&
+           at_spread_run(m->stages->decode.spread, n, (const void *[]){latents}, (void *[]){images});
+}
+
 bool at_model_encode(struct at_model *m, const float *images, int n, int height, int width, float *moments)
 {
-    return prepare(m, &m->stages->encode, n, height, width, build_encode, vae_batch(height, width)) &&
-           at_spread_run(m->stages->encode.spread, n, (const void *[]){images}, (void *[]){moments});
+    int tile = m->vae_tile;
+    struct at_tiling t = {.height = height, .width = width, .in_channels = m->vae.in_channels,
+                          .out_channels = 2 * m->vae.latent_channels, .tile = tile, .overlap = tile / 4, .up = 1,
+                          .down = at_vae_factor(&m->vae)};
+    if (tile == 0 || (height <= tile && width <= tile))
+        return encode(m, images, n, height, width, moments);
+    return at_tiles_run(&t, images, n, moments, encode, m, m->log);
 }
 
 bool at_model_decode(struct at_model *m, const float *latents, int n, int h, int w, float *images)
 {
-    int factor = at_vae_factor(&m->vae);
-    return prepare(m, &m->stages->decode, n, h, w, build_decode, vae_batch(h * factor, w * factor)) &&
-           at_spread_run(m->stages->decode.spread, n, (const void *[]){latents}, (void *[]){images});
+    int factor = at_vae_factor(&m->vae), tile = m->vae_tile / factor;
+    struct at_tiling t = {.height = h, .width = w, .in_channels = m->vae.latent_channels,
+                          .out_channels = m->vae.out_channels, .tile = tile, .overlap = tile / 4, .up = factor,
+                          .down = 1};
+    if (tile == 0 || (h <= tile && w <= tile))
+        return decode(m, latents, n, h, w, images);
+    return at_tiles_run(&t, latents, n, images, decode, m, m->log);
 }
 
 double at_model_decode_flops(const struct at_model *m)

@@ -65,8 +65,8 @@ bool at_text_check(const struct at_model *m, const struct at_text_params *params
         most = m->text[i].config.layers < most ? m->text[i].config.layers : most;
     most -= is_pooled(m);
     return (params->clip_skip >= 0 && params->clip_skip <= most) ||
-           at_fail(m->log, AT_ERROR_USAGE, "clip skip %d: the text encoder has %d layers to leave out", params->clip_skip,
-                   most);
+           at_fail(m->log, AT_ERROR_USAGE, "clip skip %d: the text encoder has %d layers to leave out",
+                   params->clip_skip, most);
 }
 
 bool at_text_embed(struct at_model *m, const char *const *prompts, int n, const struct at_text_params *params,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prompts to rows of floats: the hidden states (L,D) of a model's text encoders side by side, then what is pooled of the
-// last one (P; only where there are two, as in SDXL).
+// Prompts to rows of floats: the hidden states (L,D) of a model's text encoders side by side, then what is pooled of
+// the last one (P; only where there are two, as in SDXL).
 //
 //     float *rows = at_calloc(2 * at_text_floats(m), sizeof(float));
 //     ok = at_text_embed(m, (const char *[]){"a red kite", ""}, 2, NULL, rows);
@@ -40,7 +40,8 @@ AT_NODISCARD bool at_text_embed(struct at_model *m, const char *const *prompts, 
 
 // Appends the inputs for `batch` prompts to `in`, as many as the model has; returns how many.
 int at_text_inputs(const struct at_model *m, struct at_graph *g, int batch, struct at_node **in);
-// Hidden states (N,L,D) from them, with the model's adapters and the gradients of a replica. *pooled (N,P), or NULL where the model has none.
+// Hidden states (N,L,D) from them, with the model's adapters and the gradients of a replica. *pooled (N,P), or NULL
+// where the model has none.
 struct at_node *at_text_graph(const struct at_model *m, struct at_graph *g, int replica,
                               const struct at_text_params *params, struct at_node *const *in, struct at_node **pooled);
 // n tokenised prompts (n,ids) as the ports want them, into `out`, which points into `store` (n * ids integers); returns

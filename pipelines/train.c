@@ -5,6 +5,7 @@
 #include "core/base/clock.h"
 #include "core/io/file.h"
 #include "pipelines/checkpoint.h"
+#include "pipelines/tiles.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -106,11 +107,19 @@ static bool run_step(struct loop *l, int64_t step)
     return write_metrics(l, step + 1, &m);
 }
 
+static bool draw_samples(struct loop *l, int64_t step)
+{
+    struct at_train_samples *s = l->method->samples;
+    return !at_train_samples_due(s, step) || at_train_samples_draw(s, step);
+}
+
 static bool run_all(struct loop *l, int64_t start)
 {
     const struct at_train_params *p = l->p;
+    if (start == 0 && !draw_samples(l, 0))
+        return false;
     for (int64_t step = start; step < p->steps; step++) {
-        if (!run_step(l, step))
+        if (!run_step(l, step) || !draw_samples(l, step + 1))
             return false;
         bool stop = p->interrupted && p->interrupted(p->priv), last = step + 1 == p->steps;
         bool due = p->save_every > 0 && (step + 1) % p->save_every == 0;
@@ -198,7 +207,8 @@ static char *value_text(struct at_json value, struct at_log *log)
 // Says which settings of a resumed run are not those it began with: its result then is that of no one setting.
 static void compare_config(const struct at_train_params *p, const char *path, struct at_log *log)
 {
-    static const char *const harmless[] = {"out", "steps", "save-every", "keep", "device", "threads", "resume", NULL};
+    static const char *const harmless[] = {"out", "steps", "save-every", "keep", "device", "threads", "resume",
+                                           "sample-every", "sample-prompts", "sample-steps", "sample-cfg", NULL};
     struct at_json_doc *old = at_file_exists(path) ? at_json_load(NULL, path) : NULL;
     struct at_json none = {0}, was = old ? at_json_root(old) : none;
     if (!old)
@@ -239,7 +249,7 @@ static bool save_config(const struct at_train_params *p, struct at_log *log)
 static bool try_step(struct loop *l, struct at_forecast *f)
 {
     const struct at_train_method *m = l->method;
-    const struct at_device *dev = m->sets[0]->store->dev;
+    const struct at_device *dev = m->sets[0]->dev;
     float *values[AT_OPTIMIZER_SETS];
     struct at_metrics metrics = {0};
     if (!(l->optimizer = at_optimizer_create(m->sets, m->set_count, &l->p->optimizer, l->log)))
@@ -251,6 +261,7 @@ static bool try_step(struct loop *l, struct at_forecast *f)
         ok = m->batch(m->priv, 0, micro, &metrics);
     ok = ok && at_optimizer_step(l->optimizer, 1, 0, 1, NULL);
     f->step_flops = at_dry_flops(dev) - f->setup_flops;
+    ok = ok && (!m->samples || at_train_samples_draw(m->samples, 0));
     for (int s = 0; s < m->set_count; s++)
         values[s] = NULL;
     f->checkpoint = checkpoint_bytes(l);
@@ -306,7 +317,9 @@ bool at_train_fit(struct at_device *dev, struct at_train_params *p,
     if (!p->forecast && !at_train_check(p, log))
         return false;
     struct fitting f = {p, all, run};
-    struct at_fit_params params = {dev, p->memory_limit, p->batch, attempt, &f};
+    int tilings = p->vae_tile == AT_TILE_AUTO ? AT_TILE_LEVELS : p->vae_tile == AT_TILE_NONE ? 0 : 1;
+    struct at_fit_params params = {.dev = dev, .limit = p->memory_limit, .batch = p->batch, .attempt = attempt, .priv = &f,
+                                   .tilings = tilings};
     if (!at_fit_choose(&params, &p->fit, log))
         return false;
     cut_batch(p);

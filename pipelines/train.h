@@ -11,6 +11,7 @@
 #include "core/optim/lr.h"
 #include "core/optim/optimizer.h"
 #include "pipelines/fit.h"
+#include "pipelines/train_samples.h"
 
 struct at_train_params {
     const char *run; // folder of the run
@@ -25,6 +26,10 @@ struct at_train_params {
     int keep;           // last checkpoints kept; 0: all
     bool resume;        // go on from the newest checkpoint in `run`; it is an error if there is none
     size_t memory_limit; // bytes on the device that the run must fit into; 0: what the device has
+    // Of methods that encode pictures: pixels of the autoencoder's tiles, or AT_TILE_AUTO: only if nothing else fits, or
+    // AT_TILE_OFF. Of others: AT_TILE_NONE.
+    int vae_tile;
+    struct at_train_samples_params samples; // of methods that train a denoiser
     struct at_fit fit;   // how it does: set by the methods themselves
     // Only try: on a dry device, one step, no file touched. NULL: the real run.
     struct at_forecast *forecast;
@@ -64,6 +69,7 @@ struct at_train_method {
     // Writes into the folder what users load. values[s]: the weights of set s to write (the average, if there is one).
     // dir NULL: does what needs the device, and writes nothing.
     bool (*save)(void *priv, const char *dir, float *const *values);
+    struct at_train_samples *samples; // drawn on the way; NULL: none
 };
 
 // Before data are read: whether the folder takes this run (none in it yet, or one to resume) and the schedule fits.

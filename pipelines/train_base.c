@@ -5,6 +5,7 @@
 #include "pipelines/model_folder.h"
 #include "pipelines/spread.h"
 #include "pipelines/text.h"
+#include "pipelines/tiles.h"
 #include "pipelines/train_methods.h"
 
 #include <string.h>
@@ -14,6 +15,7 @@ struct base_job {
     struct at_log *log;
     struct at_model *m;
     struct at_pictures *pictures;
+    struct at_train_samples *samples;
     struct at_spread *spread;
     int64_t count; // cached pictures
     int length;    // integers of a tokenised prompt
@@ -136,7 +138,8 @@ static bool allocate(struct base_job *j)
     bool ok = (j->moments = at_calloc((n + 64) * 2 * j->latent, sizeof(float))) &&
               (j->tokens = at_calloc(n * length, sizeof(int32_t))) && (j->empty = at_calloc(length, sizeof(int32_t))) &&
               (j->order = at_calloc(n, sizeof(uint32_t))) &&
-              (j->sizes = at_calloc(n, sizeof(*j->sizes))) && (j->told = at_calloc(batch * AT_SIZES, sizeof(float))) && (j->x = at_calloc(batch * j->latent, sizeof(float))) &&
+              (j->sizes = at_calloc(n, sizeof(*j->sizes))) && (j->told = at_calloc(batch * AT_SIZES, sizeof(float))) &&
+              (j->x = at_calloc(batch * j->latent, sizeof(float))) &&
               (j->target = at_calloc(batch * j->latent, sizeof(float))) && (j->t = at_calloc(batch, sizeof(float))) &&
               (j->noise = at_calloc(j->latent, sizeof(float))) && (j->errors = at_calloc(batch, sizeof(float))) &&
               (j->seeds = at_calloc(batch, sizeof(float))) && (j->ids = at_calloc(batch * length, sizeof(int32_t))) &&
@@ -162,15 +165,21 @@ static bool open_job(struct base_job *j, struct at_device *dev)
     int factor = at_vae_factor(&j->m->vae), side = p->data.size / factor;
     if (p->data.size < factor || p->data.size % factor)
         return at_fail(j->log, AT_ERROR_USAGE, "size %d: must be a multiple of %d", p->data.size, factor);
+    if (!at_tile_check(&j->m->vae, p->train.vae_tile, j->log))
+        return false;
+    j->m->vae_tile = at_tile_side(&j->m->vae, p->data.size, p->data.size, p->train.vae_tile, p->train.fit.tiling);
     j->latent = (size_t)side * (size_t)side * (size_t)j->m->vae.latent_channels;
     j->length = at_text_ids(j->m);
     j->count = at_pictures_count(j->pictures) * (p->data.imagefolder ? 1 : p->views > 0 ? p->views : 48);
     j->epoch = -1;
     struct at_spread_params sp = {.dev = dev, .items = p->train.batch, .build = build, .priv = j, .gradient = true,
                                   .recompute = at_fit_recompute(&p->train.fit)};
+    if (p->train.samples.every && !(j->samples = at_train_samples_open(j->m, NULL, p->data.size, &p->train)))
+        return false;
     if (!allocate(j) || !at_text_tokenize(j->m, "", j->empty) || !cache_latents(j))
         return false;
-    at_model_drop(j->m, AT_PART_VAE);
+    if (!j->samples)
+        at_model_drop(j->m, AT_PART_VAE);
     return (j->spread = at_spread_create(&sp, j->log));
 }
 
@@ -184,14 +193,16 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
         struct at_params *sets[AT_TEXTS + 1] = {j.m->text[0].params, j.m->text[1].params};
         sets[texts] = j.m->unet_params;
         struct at_train_method method = {.priv = &j, .name = "base", .rate = "pictures_per_second", .sets = sets,
-                                         .set_names = names[texts - 1], .set_count = texts + 1, .batch = run_batch, .save = save};
+                                         .set_names = names[texts - 1], .set_count = texts + 1, .batch = run_batch,
+                                         .save = save, .samples = j.samples};
         ok = at_train(&method, &j.p->train, log);
     }
     at_spread_destroy(&j.spread);
     at_pictures_close(&j.pictures);
+    at_train_samples_close(&j.samples);
     at_model_destroy(&j.m);
-    void *const buffers[] = {j.moments, j.tokens, j.empty, j.order, j.x, j.target, j.t, j.noise, j.errors, j.seeds, j.ids,
-                             j.split, j.sizes, j.told};
+    void *const buffers[] = {j.moments, j.tokens, j.empty, j.order, j.x, j.target, j.t, j.noise, j.errors, j.seeds,
+                             j.ids, j.split, j.sizes, j.told};
     for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
         at_free(buffers[i]);
     return ok || at_fail_unsaid(log);

@@ -9,6 +9,7 @@
 #include "pipelines/model_folder.h"
 #include "pipelines/pair_set.h"
 #include "pipelines/text.h"
+#include "pipelines/tiles.h"
 #include "pipelines/train_methods.h"
 
 #include <math.h>
@@ -19,6 +20,7 @@ struct dpo_job {
     struct at_log *log;
     struct at_model *m, *frozen; // frozen: the reference of full fine-tuning
     struct at_lora *lora;
+    struct at_train_samples *samples;
     struct at_pair_set *pairs;
     struct at_spread *policy, *reference;
     bool first;      // no batch has run yet in a fresh run
@@ -270,6 +272,8 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     int size = p->size ? p->size : j->m->unet.sample_size ? j->m->unet.sample_size * factor : 512;
     if (size < factor || size % factor)
         return at_fail(j->log, AT_ERROR_USAGE, "size %d: must be a multiple of %d", size, factor);
+    if (!at_tile_check(&j->m->vae, p->train.vae_tile, j->log))
+        return false;
     j->side = size / factor;
     j->tokens = at_text_tokens(j->m);
     j->row = at_condition_floats(&j->m->unet, j->tokens);
@@ -278,14 +282,19 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     struct at_lora_params lp = p->lora;
     lp.replicas = replicas;
     lp.seed = p->train.seed;
-    bool tight = p->train.fit.parts > 1 || p->train.fit.segments;
-    struct at_pair_set_params sp = {.path = p->pairs, .size = size, .coin = p->coin, .flip = p->flip,
+    j->m->vae_tile = at_tile_side(&j->m->vae, size, size, p->train.vae_tile, p->train.fit.tiling);
+    bool tight = p->train.fit.parts > 1 || p->train.fit.segments || p->train.fit.tiling;
+    struct at_pair_set_params sp = {.path = p->pairs, .size = size, .clip_skip = p->clip_skip, .coin = p->coin,
+                                    .flip = p->flip,
                                     .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache,
                                     .chunk = tight ? 1 : 0, .train = &p->train};
     mp = (struct at_model_params){.path = p->model, .reading = p->reading, .parts = AT_PART_UNET};
+    if (p->train.samples.every && !(j->samples = at_train_samples_open(j->m, &j->lora, size, &p->train)))
+        return false;
     if (!(j->pairs = at_pair_set_open(j->m, &sp)))
         return false;
-    at_model_drop(j->m, AT_PART_TEXT | AT_PART_VAE); // the pairs are encoded
+    if (!j->samples) // the pairs are encoded
+        at_model_drop(j->m, AT_PART_TEXT | AT_PART_VAE);
     return (p->full || (j->lora = at_lora_create(j->m, &lp))) &&
            (!p->full || (j->frozen = at_model_open(dev, &mp, j->log))) && allocate(j) && open_networks(j, dev);
 }
@@ -295,6 +304,7 @@ static void close_job(struct dpo_job *j)
     at_spread_destroy(&j->policy);
     at_spread_destroy(&j->reference);
     at_pair_set_close(&j->pairs);
+    at_train_samples_close(&j->samples);
     at_lora_destroy(&j->lora);
     at_model_destroy(&j->frozen);
     at_model_destroy(&j->m);
@@ -313,7 +323,7 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
         struct at_params *set = j.p->full ? j.m->unet_params : j.lora->part[AT_COMPONENT_UNET].params;
         struct at_train_method method = {.priv = &j, .name = "dpo", .rate = "pairs_per_second", .sets = &set,
                                          .set_names = &names[j.p->full], .set_count = 1, .batch = run_batch,
-                                         .save = save};
+                                         .save = save, .samples = j.samples};
         ok = at_train(&method, &j.p->train, log);
     }
     close_job(&j);

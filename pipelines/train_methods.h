@@ -43,6 +43,7 @@ struct at_train_dpo_params {
     struct at_lora_params lora;
     struct at_objective_params objective;
     int size;  // pixels of the shorter side; 0: the model's
+    int clip_skip; // of all captions, the empty one included
     double caption_dropout;
     bool flip;         // the same random horizontal flip for both pictures of a pair
     bool sample_posterior; // else the posterior's mean

@@ -3,6 +3,7 @@
 #include "core/base/rng.h"
 #include "pipelines/model_folder.h"
 #include "pipelines/spread.h"
+#include "pipelines/tiles.h"
 #include "pipelines/train_methods.h"
 
 #include <math.h>
@@ -132,6 +133,9 @@ static bool open_job(struct vae_job *j, struct at_device *dev)
                                  .seed = p->train.seed};
     if (!(j->m = at_model_open(dev, &mp, j->log)))
         return false;
+    if (j->m->vae.tiny.stages)
+        return at_fail(j->log, AT_ERROR_INPUT, "%s: the autoencoder is an AutoencoderTiny; it is distilled from a trained "
+                       "one, and only AutoencoderKL is trained here", j->m->path);
     int factor = at_vae_factor(&j->m->vae), size = p->data.size;
     if (size < factor || size % factor)
         return at_fail(j->log, AT_ERROR_USAGE, "size %d: must be a multiple of %d", size, factor);
@@ -177,5 +181,6 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
 bool at_train_vae(struct at_device *dev, const struct at_train_vae_params *params, struct at_log *log)
 {
     struct at_train_vae_params p = *params;
+    p.train.vae_tile = AT_TILE_NONE; // it is trained whole
     return at_train_fit(dev, &p.train, run_job, &p, log) && run_job(dev, &p, log);
 }

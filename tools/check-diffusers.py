@@ -25,6 +25,7 @@ from diffusers import (DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from diffusers.utils import logging
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
+from safetensors.torch import load_file
 
 SAMPLERS = {"ddim": DDIMScheduler, "ddpm": DDPMScheduler, "euler": EulerDiscreteScheduler,
             "euler_a": EulerAncestralDiscreteScheduler, "dpmpp_2m": DPMSolverMultistepScheduler, "lcm": LCMScheduler}
@@ -78,24 +79,41 @@ def draw(pipe, note):
         how["crops_coords_top_left"] = (note["crop_top"], note["crop_left"])
         if "original_width" in note:
             how["original_size"] = (note["original_height"], note["original_width"])
+    tile = note.get("vae_tile", 0)
+    pipe.vae.enable_tiling() if tile else pipe.vae.disable_tiling()
+    pipe.vae.tile_sample_min_size, pipe.vae.tile_latent_min_size = tile, tile // factor
     if note.get("rng") == "torch":
         how["generator"] = torch.Generator().manual_seed(seed)
         step_noise = randn_tensor
     else:
         how["latents"] = noise(shape, seed, LATENT, 0)
         step_noise = lambda *_, **__: noise(shape, seed, STEP, next(calls))
+    if "latents" in note:
+        how["latents"] = load_file(note["latents"]["path"])["latents"][note["latents"]["index"]][None]
     sys.modules[type(pipe.scheduler).__module__].randn_tensor = step_noise
     return (pipe(**how, output_type="pt").images[0].permute(1, 2, 0) * 255).numpy()
 
 
+def set_text_model(pipe, there):
+    """Transformers 5 has no text_encoder.text_model any more: diffusers' clip skip looks for it, and its reader of adapters
+    takes it for a sign of older names."""
+    kind = type(pipe.text_encoder)
+    if there and not hasattr(pipe.text_encoder, "text_model"):
+        kind.text_model = property(lambda model: model)
+    if not there and isinstance(vars(kind).get("text_model"), property):
+        del kind.text_model
+
+
 def load_adapters(pipe, loras):
     names = []
+    set_text_model(pipe, False)
     pipe.unload_lora_weights()
     for i, lora in enumerate(loras):
         names.append(f"a{i}")
         pipe.load_lora_weights(lora["path"], adapter_name=names[-1])
     if names:
         pipe.set_adapters(names, [lora["scale"] for lora in loras])
+    set_text_model(pipe, True)
 
 
 def check(pipe, path, least, save):
@@ -139,8 +157,6 @@ def main():
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
             part.float()
-    if not hasattr(pipe.text_encoder, "text_model"):  # transformers 5; clip_skip of diffusers looks there
-        type(pipe.text_encoder).text_model = property(lambda model: model)
     pipe.set_progress_bar_config(disable=True)
     pipe.config_of_schedule = pipe.scheduler.config
     with torch.inference_mode():

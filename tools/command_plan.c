@@ -4,11 +4,11 @@
 
 #include <string.h>
 
-extern const struct at_command at_command_sample, at_command_train;
+extern const struct at_command at_command_invert, at_command_sample, at_command_train;
 
 static bool run(struct at_cli *cli, int argc, char **argv)
 {
-    static const struct at_command *const commands[] = {&at_command_sample, &at_command_train, NULL};
+    static const struct at_command *const commands[] = {&at_command_sample, &at_command_invert, &at_command_train, NULL};
     static const struct at_command_group group = {
         .name = "attune plan",
         .about = "Memory and arithmetic of a command, before it runs: put plan in front of it. The memory is that of the "
@@ -16,7 +16,8 @@ static bool run(struct at_cli *cli, int argc, char **argv)
                  "JSON.",
         .commands = commands,
         .example = "  attune plan train dpo -o runs/warm --batch 32 --memory-limit 200M\n"
-                   "  attune plan --json sample -p \"red apple\" --count 16\n",
+                   "  attune plan --json sample -p \"red apple\" --count 16\n"
+                   "  attune plan sample -m stable-diffusion-v1-5 -p \"a red kite\" --weights f16\n",
     };
     struct at_planning planning = {0};
     if (argc > 1 && strcmp(argv[1], "--json") == 0) {

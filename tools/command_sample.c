@@ -3,7 +3,9 @@
 #include "core/base/alloc.h"
 #include "core/io/file.h"
 #include "pipelines/sample.h"
+#include "tools/latents_option.h"
 #include "tools/plan.h"
+#include "tools/preview_option.h"
 #include "tools/request.h"
 
 #include <string.h>
@@ -11,9 +13,11 @@
 struct job {
     struct at_cli *cli;
     struct at_request request;
+    struct at_latents_option latents;
     struct at_device_choice device;
     struct at_source_options reading;
     const char *model, *out;
+    struct at_preview_choice preview;
     struct at_texts loras;
     bool force, json;
 
@@ -38,6 +42,8 @@ static void add_options(struct at_options *o, struct job *j)
     };
     at_options_add(o, rows);
     at_request_options(o, &j->request);
+    at_latents_options(o, &j->latents);
+    at_preview_options(o, &j->preview);
     at_reading_options(o, &j->reading);
     at_device_options(o, &j->device);
 }
@@ -95,15 +101,17 @@ static bool pass(void *priv, int i, const struct at_picture_note *note, const fl
 }
 
 // All that can be wrong is looked at before the first picture.
-static bool prepare(struct job *j, const struct at_usage *usage)
+static bool prepare(struct job *j, const struct at_usage *usage, const struct at_options *o)
 {
     struct at_log *log = &j->cli->log;
-    if (!at_request_read(&j->request, usage, log) || !at_loaded_parse(log, j->model, &j->loras, &j->loaded))
+    if (!at_preview_check(&j->preview, log) || !at_latents_apply(&j->latents, o, &j->request, log) ||
+        !at_request_read(&j->request, usage, log) || !at_loaded_parse(log, j->model, &j->loras, &j->loaded))
         return false;
     j->loaded.reading = &j->reading;
     return (j->dev = at_cli_device(j->cli, &j->device)) &&
            (j->result = at_json_create(log, false)) && at_loaded_open(j->dev, &j->loaded, log) &&
            (j->notes = at_request_notes(&j->request, &j->loaded, j->dev, &j->total, log)) &&
+           at_preview_choose(&j->preview, j->loaded.model, j->out, one_file(j->out), &j->number) &&
            (j->cli->planning || (at_loaded_hash(&j->loaded, log) && prepare_out(j)));
 }
 
@@ -111,13 +119,14 @@ static bool work(struct job *j)
 {
     if (j->cli->planning)
         return at_draw(j->cli, &(struct at_draw_params){.request = &j->request, .loaded = &j->loaded, .notes = j->notes,
-                                                        .total = j->total, .all = j->total, .take = pass}) &&
+                                                        .total = j->total, .all = j->total, .take = pass,
+                                                        .preview = j->preview.preview}) &&
                at_plan_print_sampling(j->cli, j->dev);
     at_json_put_str(at_json_root(j->result), "device", j->dev->name);
     at_json_put_array(at_json_root(j->result), "images");
     at_progress_begin(&j->cli->progress, "sampling", "image", j->request.quiet);
     struct at_draw_params draw = {.request = &j->request, .loaded = &j->loaded, .notes = j->notes, .total = j->total,
-                                  .all = j->total, .take = save, .priv = j};
+                                  .all = j->total, .take = save, .priv = j, .preview = j->preview.preview};
     bool ok = at_draw(j->cli, &draw);
     at_progress_end(&j->cli->progress);
     if (ok && j->json)
@@ -138,16 +147,20 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .example = "  attune sample -p \"red apple\" -p \"green apple\" --count 4 --seed 7 -o apples\n"
                    "  attune sample -m sdxl-base -p \"a red kite\" --original-size 2048x2048 --clip-skip 1 -o out\n"
                    "  attune sample -m stable-diffusion-v1-5 --lora runs/warm:0.8 -f prompts.txt -o out\n"
+                   "  attune sample -m v2-1_768.safetensors --tokenizer clip --prediction v_prediction -p cherries\n"
+                   "  attune sample -m stable-diffusion-2-1 --variant bf16 --allow-unexpected -p cherries\n"
                    "  attune sample -p cherries --rng torch --seed 42 --cfg 9 --cfg-rescale 0.7\n",
     };
     struct job j = {.cli = cli, .request = AT_REQUEST_DEFAULTS, .out = "samples"};
     struct at_options *o = at_options_create(&usage, &cli->log);
     if (o)
         add_options(o, &j);
-    bool ok = at_cli_parse(cli, o, argc, argv) && prepare(&j, &usage) && work(&j);
+    bool ok = at_cli_parse(cli, o, argc, argv) && prepare(&j, &usage, o) && work(&j);
+    at_preview_finish(&j.preview, ok);
     at_json_destroy(&j.result);
     at_free(j.notes);
     at_request_finish(&j.request);
+    at_latents_option_finish(&j.latents);
     at_loaded_finish(&j.loaded);
     at_device_close(&j.dev);
     at_options_destroy(&o);

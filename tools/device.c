@@ -17,6 +17,10 @@ void at_device_options(struct at_options *options, struct at_device_choice *choi
          .zero = "auto: a GPU if there is one, else the CPU"},
         {"threads", 0, AT_OPTION_INT, &choice->threads, "N", "threads of the CPU device", .zero = "one a core",
          .min = 0, .max = 1024},
+        {"weights", 0, AT_OPTION_TEXT, &choice->weights, "TYPE",
+         "f32, f16, bf16 or auto: what matrices that are not trained are kept as; sums are f32 (attune plan: "
+         "any but auto needs no weight files)",
+         .zero = "auto: as the files have them"},
         {"activations", 0, AT_OPTION_TEXT, &choice->activations, "TYPE",
          "f32 or f16: how a GPU keeps a model's values between its layers; f16 takes half the memory, and is exact to "
          "about three digits", .zero = "f32"},
@@ -92,9 +96,25 @@ static struct at_device *open_named(const struct at_device_choice *choice, struc
     return NULL;
 }
 
+static bool choose_weights(const char *name, enum at_weights *weights, struct at_log *log)
+{
+    static const char *const names[] = {"auto", "f32", "f16", "bf16"};
+    for (int i = 0; i < 4; i++)
+        if (!name || strcmp(name, names[i]) == 0) {
+            *weights = (enum at_weights)i;
+            return true;
+        }
+    const char *near = at_suggest(name, names, 4);
+    return at_fail(log, AT_ERROR_USAGE, "--weights: \"%s\" is none of auto, f32, f16, bf16%s%s%s", name,
+                   near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
 struct at_device *at_device_choose(const struct at_device_choice *choice, struct at_log *log)
 {
-    struct at_device *dev = check_activations(choice, log) ? open_named(choice, log) : NULL;
+    enum at_weights weights = AT_WEIGHTS_STORED;
+    if (!choose_weights(choice->weights, &weights, log) || !check_activations(choice, log))
+        return NULL;
+    struct at_device *dev = open_named(choice, log);
     if (!dev)
         return NULL;
     bool gpu = strcmp(dev->kind, "vulkan") == 0, halves = choice->activations && strcmp(choice->activations, "f16") == 0;
@@ -102,7 +122,8 @@ struct at_device *at_device_choose(const struct at_device_choice *choice, struct
     if (halves && !gpu)
         at_warn(log, "--activations f16 does nothing here: the CPU computes in f32");
     dev->guard = choice->guard;
-    dev->offload = choice->offload && dev->api->host_create;
+    dev->weights = weights;
+    dev->offload = choice->offload && dev->own_memory;
     if (choice->offload && !dev->offload)
         at_warn(log, "--offload does nothing here: the CPU computes in the host's memory");
     return dev;

@@ -10,6 +10,7 @@ struct at_device_choice {
     const char *device; // "auto", "cpu", "vulkan", "vulkan:1", "vulkan:radeon"
     int threads;        // of the CPU; 0: all
     const char *activations; // "f32", "f16": how a GPU keeps them (core/graph/halve.h)
+    const char *weights; // "auto", "f32", "f16", "bf16"; NULL: auto
     bool offload;       // frozen weights stay in host memory
     bool guard;         // stop at the first value that is not finite (core/graph/guard.h)
 };

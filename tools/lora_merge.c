@@ -11,6 +11,7 @@ static const enum at_st_dtype dtypes[] = {AT_ST_F32, AT_ST_F32, AT_ST_F16, AT_ST
 struct job {
     struct at_cli *cli;
     const char *model, *out;
+    struct at_source_options reading;
     int dtype;
     bool quiet;
 };
@@ -30,9 +31,10 @@ static bool merge(struct job *j, const struct at_texts *files)
     struct at_lora_share shares[AT_LOADED_LORAS];
     struct at_model *m = NULL;
     struct at_layers *layers = NULL;
-    bool ok = at_loaded_parse(log, j->model, files, &l) &&
-              (m = at_model_open(NULL, &(struct at_model_params){.path = l.path, .check = true}, log)) &&
-              (layers = at_lora_layers(m));
+    struct at_model_params open = {.reading = &j->reading, .check = true};
+    bool ok = at_loaded_parse(log, j->model, files, &l);
+    open.path = l.path;
+    ok = ok && (m = at_model_open(NULL, &open, log)) && (layers = at_lora_layers(m));
     for (int i = 0; ok && i < l.count; i++) {
         ok = (data[i] = at_lora_data_open(log, l.files[i].path, &(struct at_lora_data_params){.layers = layers}));
         shares[i] = (struct at_lora_share){data[i], (double)l.files[i].scale};
@@ -60,14 +62,16 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .name = "attune lora merge",
         .summary = "adapters put into the weights of a model",
         .synopsis = "FILE[:SCALE]... -o FOLDER [-m MODEL]",
-        .about = "Writes the whole model as a folder in the layout of diffusers. Each weight becomes W + scale * alpha / "
-                 "rank * up down, computed in double and rounded once, to the type the model is stored in or to --dtype.",
+        .about = "Writes the whole model as a folder in the layout of diffusers. Each weight becomes W + scale * alpha "
+                 "/ rank * up down, computed in double and rounded once, to the type the model is stored in or to "
+                 "--dtype.",
         .example = "  attune lora merge runs/warm:0.8 style.safetensors:0.5 -m stable-diffusion-v1-5 -o warm-model\n",
         .arguments = AT_LOADED_LORAS,
     };
     struct job j = {.cli = cli};
     const struct at_option rows[] = {
-        {"model", 'm', AT_OPTION_TEXT, &j.model, "DIR", "model folder in the layout of diffusers",
+        {"model", 'm', AT_OPTION_TEXT, &j.model, "MODEL",
+         "model folder in the layout of diffusers, or a checkpoint in one .safetensors file",
          .zero = "the embedded model"},
         {"out", 'o', AT_OPTION_TEXT, &j.out, "FOLDER", "where the merged model goes; not there yet, or empty",
          .required = true},
@@ -76,8 +80,10 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         {0},
     };
     struct at_options *o = at_options_create(&usage, &cli->log);
-    if (o)
+    if (o) {
         at_options_add(o, rows);
+        at_reading_options(o, &j.reading);
+    }
     bool ok = at_cli_parse(cli, o, argc, argv);
     if (ok && o->arguments.count == 0)
         ok = at_fail(&cli->log, AT_ERROR_USAGE, "attune lora merge needs at least one adapter");

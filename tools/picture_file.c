@@ -83,6 +83,11 @@ char *at_picture_json(struct at_log *log, const struct at_picture_note *n)
     at_json_put_num(root, "cfg_rescale", n->cfg_rescale);
     at_json_put_num(root, "eta", n->eta);
     at_json_put_str(root, "rng", at_rng_names[n->rng]);
+    if (n->latents) {
+        struct at_json latents = at_json_put_object(root, "latents");
+        at_json_put_str(latents, "path", n->latents);
+        at_json_put_int(latents, "index", n->latent);
+    }
     at_json_put_int(root, "width", n->width);
     at_json_put_int(root, "height", n->height);
     at_json_put_int(root, "clip_skip", n->clip_skip);
@@ -92,6 +97,7 @@ char *at_picture_json(struct at_log *log, const struct at_picture_note *n)
     }
     at_json_put_int(root, "crop_top", n->crop_top);
     at_json_put_int(root, "crop_left", n->crop_left);
+    at_json_put_int(root, "vae_tile", n->vae_tile);
     model = at_json_put_object(root, "model");
     at_json_put_str(model, "path", n->loaded->path ? n->loaded->path : "embedded");
     at_json_put_str(model, "unet_sha256", n->loaded->sha256);

@@ -15,10 +15,13 @@ struct at_picture_note {
     int steps, width, height;
     enum at_sampler_kind sampler; // AT_SAMPLER_CONFIG until it is drawn
     int clip_skip;
+    int vae_tile; // pixels of the autoencoder's tiles; 0: it took the picture whole
     int original_width, original_height, crop_left, crop_top; // told to SDXL; size 0: the picture's
     bool karras;
     double cfg, cfg_rescale, eta;
     enum at_rng_kind rng;
+    const char *latents; // file that it began from, and which of its latents; NULL: from the seed
+    int latent;
     const struct at_loaded *loaded; // hashed
     const struct at_device *dev;
 };

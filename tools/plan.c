@@ -69,7 +69,7 @@ static void print_text(const struct forecast *f, const struct at_forecast *train
     printf(", at the %.3g GFLOP/s measured here at best\n", f->flop_rate * 1e-9);
     if (f->disk)
         printf("disk          %.1f MiB a checkpoint, and the result\n", mib(f->disk));
-    printf("to lower it   %s\n", f->knobs);
+    printf("to lower it   %s, --weights f16%s\n", f->knobs, at_device_offload_knob(f->dry));
 }
 
 static bool print_json(struct at_cli *cli, const struct forecast *f, const struct at_forecast *training)
@@ -115,7 +115,7 @@ bool at_plan_print_training(struct at_cli *cli, const struct at_device *dry, con
         .dry = dry,
         .flops = t->setup_flops + (double)params->steps * t->step_flops,
         .disk = t->checkpoint,
-        .knobs = "--memory-limit (cuts batches, computes again), --batch with --accumulate, --size, --rank, --no-full",
+        .knobs = "--memory-limit (cuts batches, computes again), --vae-tile, --batch with --accumulate, --size, --rank, --no-full",
     };
     return print(cli, &f, t, params->steps);
 }
@@ -123,6 +123,6 @@ bool at_plan_print_training(struct at_cli *cli, const struct at_device *dry, con
 bool at_plan_print_sampling(struct at_cli *cli, const struct at_device *dry)
 {
     struct forecast f = {.dry = dry, .flops = at_dry_flops(dry),
-                         .knobs = "--memory-limit (fewer pictures at once), --batch, --width and --height, --cfg 1"};
+                         .knobs = "--memory-limit (fewer pictures at once), --vae-tile, --batch, --width and --height, --cfg 1"};
     return print(cli, &f, NULL, 0);
 }

@@ -4,6 +4,8 @@
 #include "core/base/alloc.h"
 #include "core/base/utf8.h"
 #include "pipelines/sample.h"
+#include "tools/latents_option.h"
+#include "tools/tile_option.h"
 
 #include <math.h>
 #include <string.h>
@@ -20,7 +22,8 @@ void at_request_options(struct at_options *o, struct at_request *r)
         {"prompt-file", 'f', AT_OPTION_TEXT, &r->file, "FILE",
          "prompts, one a line, or .json; after a prompt may stand its own --n negative, --w width, --h height, "
          "--d seed, --s steps, --l guidance and --ss sampler"},
-        {"negative", 'n', AT_OPTION_TEXT, &r->negative, "TEXT", "what to keep away from; \"\" and none differ for SDXL", .blank = true},
+        {"negative", 'n', AT_OPTION_TEXT, &r->negative, "TEXT", "what to keep away from; \"\" and none differ for SDXL",
+         .blank = true},
         {"count", 0, AT_OPTION_INT, &r->count, "N", "images a prompt", .min = 1, .max = 100000},
         {"seed", 0, AT_OPTION_SEED, &r->seed, "N", "of a prompt's first image; the next has N + 1"},
         {"steps", 's', AT_OPTION_INT, &r->steps, "N", "steps of the sampler",
@@ -47,6 +50,7 @@ void at_request_options(struct at_options *o, struct at_request *r)
         {"memory-limit", 0, AT_OPTION_SIZE, &r->memory_limit, "SIZE",
          "memory of the device to stay within, such as 2G: fewer images at once as needed",
          .zero = "what the device has"},
+        at_tile_option(&r->tile_word),
         {"quiet", 'q', AT_OPTION_FLAG, &r->quiet, NULL, "no progress", .here = true},
         {0},
     };
@@ -81,7 +85,8 @@ static bool read_sizes(struct at_request *r, struct at_log *log)
         return at_fail(log, AT_ERROR_USAGE, "--original-size %s: expected width and height up to %d, such as 1024x768",
                        r->original, MOST_SIDE);
     if (r->crop && !read_two(r->crop, ',', 0, &r->crop_top, &r->crop_left))
-        return at_fail(log, AT_ERROR_USAGE, "--crop %s: expected top and left up to %d, such as 0,64", r->crop, MOST_SIDE);
+        return at_fail(log, AT_ERROR_USAGE, "--crop %s: expected top and left up to %d, such as 0,64", r->crop,
+                       MOST_SIDE);
     return true;
 }
 
@@ -89,7 +94,10 @@ bool at_request_read(struct at_request *r, const struct at_usage *usage, struct 
 {
     if (!r->file && r->texts.count == 0)
         return at_fail(log, AT_ERROR_USAGE, "%s needs a prompt: -p TEXT or --prompt-file FILE", usage->name);
-    if (!at_request_text(log, "negative", r->negative) || !read_sizes(r, log) || (r->file && !at_prompts_read(log, r->file, &r->prompts)))
+    if (!at_tile_read(r->tile_word, &r->vae_tile, log))
+        return false;
+    if (!at_request_text(log, "negative", r->negative) || !read_sizes(r, log) ||
+        (r->file && !at_prompts_read(log, r->file, &r->prompts)))
         return false;
     for (size_t i = 0; i < r->texts.count; i++)
         if (!at_request_text(log, "prompt", r->texts.items[i]) ||
@@ -136,6 +144,8 @@ struct at_picture_note *at_request_notes(const struct at_request *r, const struc
                 .rng = (enum at_rng_kind)r->rng,
                 .sampler = p->sampler ? p->sampler : (enum at_sampler_kind)r->sampler,
                 .karras = r->karras,
+                .latents = r->latents_path,
+                .latent = r->latents_by_prompt ? (int)i : k,
                 .loaded = loaded,
                 .dev = dev,
             };
@@ -178,8 +188,10 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
         .items = items, .steps = note->steps, .sampler = note->sampler, .karras = note->karras, .cfg = note->cfg,
         .cfg_rescale = note->cfg_rescale, .eta = note->eta, .rng = note->rng, .width = note->width,
         .height = note->height, .clip_skip = note->clip_skip, .original_width = note->original_width,
-        .original_height = note->original_height, .crop_left = note->crop_left, .crop_top = note->crop_top, .batch = d->request->batch, .loras = d->loaded->loras,
-        .memory_limit = d->request->memory_limit, .lora_count = d->loaded->count, .progress = progress, .priv = &share,
+        .original_height = note->original_height, .crop_left = note->crop_left, .crop_top = note->crop_top,
+        .batch = d->request->batch, .loras = d->loaded->loras,
+        .memory_limit = d->request->memory_limit, .vae_tile = d->request->vae_tile, .preview = d->preview,
+        .lora_count = d->loaded->count, .progress = progress, .priv = &share,
     };
     int width, height;
     if (!at_sample_size(d->loaded->model, &p, &width, &height))
@@ -188,15 +200,22 @@ static bool draw_some(struct at_cli *cli, const struct at_draw_params *d, int *f
     for (int i = 0; i < p.count; i++)
         items[i] = (struct at_sample_item){note[i].prompt, note[i].negative, note[i].seed};
     size_t size = (size_t)width * (size_t)height * 3;
-    float *pixels = at_calloc((size_t)p.count * size, sizeof(float));
+    float *pixels = at_calloc((size_t)p.count * size, sizeof(float)), *init = NULL;
+    if (d->request->latents && !(p.init = init = at_latents_gather(d->request->latents, note, p.count, &cli->log))) {
+        at_free(pixels);
+        return false;
+    }
     bool ok = pixels ? at_sample(d->loaded->model, &p, pixels, NULL)
                      : at_fail_memory(&cli->log, (size_t)p.count * size * sizeof(float));
+    int tile = d->loaded->model->vae_tile;
     for (int i = 0; ok && i < p.count; i++) {
         note[i].width = width;
         note[i].height = height;
+        note[i].vae_tile = tile < width || tile < height ? tile : 0;
         note[i].sampler = note->sampler ? note->sampler : d->loaded->model->schedule->config.sampler;
         ok = d->take(d->priv, *first + i, &note[i], pixels + (size_t)i * size);
     }
+    at_free(init);
     at_free(pixels);
     *first += p.count;
     return ok;
@@ -233,7 +252,8 @@ static void warn_of_negative(struct at_cli *cli, const struct at_draw_params *d)
 
 bool at_draw(struct at_cli *cli, const struct at_draw_params *d)
 {
-    if (!check_sizes(cli, d))
+    if (!check_sizes(cli, d) ||
+        !at_latents_check(d->request, d->loaded, d->notes, d->total, &cli->log))
         return false;
     warn_of_negative(cli, d);
     for (int first = 0; first < d->total;)

@@ -19,8 +19,13 @@ struct at_request {
     bool karras;
     double cfg, cfg_rescale, eta;
     int rng; // enum at_rng_kind
+    const struct at_latents *latents; // that pictures begin from, and their file; NULL: from the seeds
+    const char *latents_path;
+    bool latents_by_prompt; // prompt i from latents i; else picture k of every prompt from latents k
     bool quiet;
     size_t memory_limit;
+    const char *tile_word;
+    int vae_tile; // of tile_word, see pipelines/tiles.h
     struct at_prompts prompts; // of --prompt-file, then of --prompt
 };
 
@@ -30,7 +35,8 @@ struct at_request {
 
 #define AT_REQUEST_DEFAULTS {.count = 1}
 
-// --prompt, --prompt-file, --negative, --count, --seed, --steps, --cfg, --cfg-rescale, --clip-skip, --eta, --rng, --width, --height, --batch, --quiet
+// --prompt, --prompt-file, --negative, --count, --seed, --steps, --cfg, --cfg-rescale, --clip-skip, --eta, --rng, --width,
+// --height, --original-size, --crop, --batch, --memory-limit, --vae-tile, --quiet
 void at_request_options(struct at_options *options, struct at_request *request);
 // Fills in `prompts`; no prompt is a usage error.
 AT_NODISCARD bool at_request_read(struct at_request *request, const struct at_usage *usage, struct at_log *log);
@@ -47,6 +53,7 @@ struct at_draw_params {
     const struct at_request *request;
     struct at_loaded *loaded; // open
     struct at_picture_note *notes;
+    struct at_preview *preview; // NULL: none
     int total;
     int before, all; // progress: pictures made before these, and of all calls together
     // Takes picture i, pixels (height,width,3) in 0 .. 1; the note's size is filled in by then. False ends the work.

@@ -9,6 +9,7 @@
 
 #define LR_LORA 5e-4
 #define LR_FULL 2e-5
+#define CFG_EMBEDDED 4
 
 struct dpo {
     struct at_train_dpo_params params;
@@ -41,6 +42,9 @@ static void add_options(struct at_options *o, struct dpo *d)
         {"batch", 'b', AT_OPTION_INT, &p->train.batch, "N", "pairs a batch", .min = 1, .max = 1024},
         {"size", 0, AT_OPTION_INT, &p->size, "N", "pixels of the shorter side", .zero = "the model's own", .min = 0,
          .max = 8192},
+        {"clip-skip", 0, AT_OPTION_INT, &p->clip_skip, "N",
+         "last layers of the text encoders to leave out for all captions, counted as in diffusers (web UIs say N + 1)",
+         .min = 0, .max = 1000},
         {"caption-dropout", 0, AT_OPTION_REAL, &p->caption_dropout, "X", "share of captions replaced by nothing",
          .min = 0, .max = 1},
         {"flip", 0, AT_OPTION_FLAG, &p->flip, NULL, "mirror half of the pairs, both pictures alike"},
@@ -71,6 +75,8 @@ static bool complete(void *priv, struct at_log *log)
     struct dpo *d = priv;
     struct at_train_dpo_params *p = &d->params;
     p->model = at_model_word(p->model);
+    if (!p->model && p->train.samples.cfg == 0)
+        p->train.samples.cfg = CFG_EMBEDDED;
     p->reading = &d->reading;
     if (p->full && (p->lora.rank || p->lora.alpha != 0 || d->targets.count))
         return at_fail(log, AT_ERROR_USAGE, "--full trains all weights and makes no adapter, to which --rank, --alpha "
@@ -115,6 +121,8 @@ static bool run(struct at_cli *cli, int argc, char **argv)
                  "(with --full a model folder), and run.json: --config RUN/run.json repeats the settings.",
         .example = "  attune train dpo -o runs/warm --steps 100\n"
                    "  attune train dpo -o runs/coin --steps 100 --coin\n"
+                   "  attune train dpo -o runs/seen --steps 100 --sample-every 25 --sample-prompts prompts.txt\n"
+                   "  attune train dpo -m v1-5.safetensors --tokenizer clip -d pairs --size 512 --batch 2 -o runs/v15\n"
                    "  attune grid -m embedded -m embedded+runs/warm -m embedded+runs/coin -p \"red apple\" -o grid\n",
     };
     struct dpo d = {.params = {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/train_options.h"
 
+#include "pipelines/tiles.h"
 #include "tools/plan.h"
+#include "tools/tile_option.h"
 
 #include <math.h>
 
@@ -46,6 +48,21 @@ void at_train_options(struct at_options *o, struct at_train_job *j)
         {0},
     };
     at_options_add(o, rows);
+    const struct at_option denoisers[] = {
+        at_tile_option(&j->tile_word),
+        {"sample-every", 0, AT_OPTION_I64, &t->samples.every, "N",
+         "draw the prompts of --sample-prompts every N steps, before the first and after the last, into samples/ of --out",
+         .zero = "no pictures", .min = 0, .max = 1e9},
+        {"sample-prompts", 0, AT_OPTION_TEXT, &t->samples.prompts, "FILE",
+         "prompts, one a line, or .json; after a prompt may stand its own --n negative and --d seed"},
+        {"sample-steps", 0, AT_OPTION_INT, &t->samples.steps, "N", "of the sampler", .zero = "25, latent consistency models 4",
+         .min = 0, .max = 1000},
+        {"sample-cfg", 0, AT_OPTION_REAL, &t->samples.cfg, "X", "guidance scale", .zero = "as attune sample",
+         .min = 0, .max = 1000},
+        {0},
+    };
+    if (t->vae_tile != AT_TILE_NONE)
+        at_options_add(o, denoisers);
     at_device_options(o, &j->device);
 }
 
@@ -102,7 +119,8 @@ bool at_train_run(struct at_train_job *j, struct at_options *o, int argc, char *
     bool ok = at_cli_parse(j->cli, o, argc, argv);
     if (ok) {
         j->train->schedule.kind = (enum at_lr_kind)j->schedule;
-        ok = (!j->complete || j->complete(j->params, &j->cli->log)) &&
+        ok = (j->train->vae_tile == AT_TILE_NONE || at_tile_read(j->tile_word, &j->train->vae_tile, &j->cli->log)) &&
+             (!j->complete || j->complete(j->params, &j->cli->log)) &&
              (dev = at_cli_device(j->cli, &j->device)) && start(j, dev, o);
     }
     if (ok && j->cli->planning)

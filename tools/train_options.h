@@ -20,6 +20,7 @@ struct at_train_job {
     struct at_device_choice device;
     const char *methods[2];
     int method_index, schedule;
+    const char *tile_word;
     bool quiet;
 };
 

@@ -3,6 +3,8 @@
 #include "tools/train_command.h"
 #include "tools/train_options.h"
 
+#include "pipelines/tiles.h"
+
 static bool start(struct at_device *dev, const void *params, struct at_log *log)
 {
     return at_train_vae(dev, params, log);
@@ -27,6 +29,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
             .batch = 32,
             .accumulate = 1,
             .lr = 1.5e-3,
+            .vae_tile = AT_TILE_NONE,
             .schedule = {.kind = AT_LR_COSINE, .warmup = 50, .floor = 0.03},
             .optimizer = {.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 1e-4, .clip = 1},
         },

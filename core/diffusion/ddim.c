@@ -48,6 +48,8 @@ static bool make_step(const struct at_schedule *s, const struct at_ddim_params *
     };
     out->mean_x = out->next_x0 * c.x0_x + out->next_eps * c.eps_x;
     out->mean_y = out->next_x0 * c.x0_y + out->next_eps * c.eps_y;
+    bool sample = s->config.prediction == AT_PREDICTION_SAMPLE && out->root_alpha > 0;
+    out->pull = sample ? out->next_x0 / out->root_alpha : out->mean_x;
     return true;
 }
 
@@ -70,22 +72,41 @@ bool at_ddim_inverse_step(const struct at_schedule *s, const struct at_ddim_para
     return make_step(s, p, from, at_schedule_alpha(s, p->t), out, log);
 }
 
+// Where the step leads without noise.
+static double next_of(const struct at_ddim *d, double x, double y, double *clean)
+{
+    double x0 = d->x0_x * x + d->x0_y * y;
+    double eps = d->eps_x * x + d->eps_y * y;
+    if (d->clip > 0)
+        x0 = x0 < -d->clip ? -d->clip : x0 > d->clip ? d->clip : x0; // a NaN stays one
+    if (d->clipped_eps)
+        eps = (x - d->root_alpha * x0) / d->root_beta;
+    *clean = x0;
+    return d->next_x0 * x0 + d->next_eps * eps;
+}
+
 void at_ddim_apply(const struct at_ddim *d, float *x, const float *y, const float *z, float *x0_out, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        double x0 = d->x0_x * x[i] + d->x0_y * y[i];
-        double eps = d->eps_x * x[i] + d->eps_y * y[i];
-        if (d->clip > 0)
-            x0 = x0 < -d->clip ? -d->clip : x0 > d->clip ? d->clip : x0; // a NaN stays one
-        if (d->clipped_eps)
-            eps = (x[i] - d->root_alpha * x0) / d->root_beta;
-        double next = d->next_x0 * x0 + d->next_eps * eps;
+        double x0, next = next_of(d, x[i], y[i], &x0);
         if (d->sigma > 0 && z)
             next += d->sigma * z[i];
         x[i] = (float)next;
         if (x0_out)
             x0_out[i] = (float)x0;
     }
+}
+
+double at_ddim_gap(const struct at_ddim *d, const float *x, const float *y, const float *next, float *gap, size_t count)
+{
+    double sum = 0, size = 0, x0;
+    for (size_t i = 0; i < count; i++) {
+        double miss = next[i] - next_of(d, x[i], y[i], &x0);
+        sum += miss * miss;
+        size += (double)next[i] * (double)next[i];
+        gap[i] = (float)(miss / d->pull);
+    }
+    return sqrt(sum / size);
 }
 
 void at_diffuse(const struct at_schedule *s, int t, const float *x0, const float *noise, float *out, size_t count)

@@ -26,6 +26,9 @@ struct at_ddim {
     double root_alpha, root_beta;
     // Without clipping the step's mean is mean_x x + mean_y y: what the log-probability of a sampling step needs.
     double mean_x, mean_y;
+    // How the step follows x while the output stays as it is; under sample prediction, while the noise it implies does: a
+    // sample prediction itself must follow an x with hardly any noise.
+    double pull;
 };
 
 // False with the reason in the log: t or eta out of range, or a noise level where the prediction type does not
@@ -39,6 +42,11 @@ AT_NODISCARD bool at_ddim_inverse_step(const struct at_schedule *schedule, const
 // x (count values) goes to the next sample in place. y: the network's output. z: standard normals, read only if
 // sigma > 0 (NULL: no noise). x0: receives the predicted clean sample, or NULL.
 void at_ddim_apply(const struct at_ddim *step, float *x, const float *y, const float *z, float *x0, size_t count);
+
+// How far a step from x (y: the network's output there) misses the sample `next`: |next - step(x)| / |next|. gap receives
+// (next - step(x)) / pull: x + gap is one fixed-point iteration of inverting the step. Without noise.
+double at_ddim_gap(const struct at_ddim *step, const float *x, const float *y, const float *next, float *gap,
+                   size_t count);
 
 // Forward process at timestep t: out = sqrt(a) x0 + sqrt(1 - a) noise. out may be x0 or noise.
 void at_diffuse(const struct at_schedule *schedule, int t, const float *x0, const float *noise, float *out,

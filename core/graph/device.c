@@ -17,6 +17,11 @@ void at_device_close(struct at_device **dev)
     *dev = NULL;
 }
 
+const char *at_device_offload_knob(const struct at_device *dev)
+{
+    return dev->own_memory && !dev->offload ? ", --offload" : "";
+}
+
 static void count_host(struct at_device *dev, size_t bytes)
 {
     size_t *peak = &dev->peak_used[AT_USE_HOST];
@@ -26,7 +31,7 @@ static void count_host(struct at_device *dev, size_t bytes)
 
 static struct at_buffer *allocate(struct at_device *dev, size_t bytes, enum at_use use)
 {
-    bool host = use == AT_USE_HOST && dev->api->host_create;
+    bool host = use == AT_USE_HOST && dev->own_memory;
     struct at_buffer *b = host ? dev->api->host_create(dev, bytes) : dev->api->buffer_create(dev, bytes);
     if (b && use == AT_USE_HOST)
         count_host(dev, bytes);
@@ -85,9 +90,9 @@ void at_store_destroy(struct at_store **store)
     *store = NULL;
 }
 
-bool at_store_write_bits(struct at_store *s, int64_t offset, const uint16_t *data, int64_t n)
+bool at_store_write_bits(struct at_store *s, int64_t offset, const void *data, int64_t n)
 {
-    return s->dev->api->write(s->dev, s->buffer, (size_t)offset * sizeof(*data), data, n, s->dtype);
+    return s->dev->api->write(s->dev, s->buffer, (size_t)offset * sizeof(uint16_t), data, n, s->dtype);
 }
 
 bool at_store_write(struct at_store *s, int64_t offset, const float *data, int64_t n)
@@ -124,9 +129,8 @@ bool at_store_read(const struct at_store *s, int64_t offset, float *data, int64_
 
 struct at_exec *at_exec_create(struct at_device *dev, struct at_graph *g)
 {
-    if (!at_graph_ok(g))
+    if (!at_graph_ok(g) || at_graph_fuse(g) < 0)
         return NULL;
-    at_graph_fuse(g);
     if (dev->activations == AT_F16 && at_graph_halve(g) < 0)
         return NULL;
     struct at_exec *e = at_calloc(1, sizeof(*e));

@@ -27,6 +27,14 @@ enum at_use {
     AT_USES
 };
 
+// The type in which a device keeps matrices of frozen weights.
+enum at_weights {
+    AT_WEIGHTS_STORED, // as the file has them
+    AT_WEIGHTS_F32,
+    AT_WEIGHTS_F16,
+    AT_WEIGHTS_BF16,
+};
+
 // A device implementation fills this in as its first member. Sizes and offsets are in bytes of the device's reals.
 struct at_device {
     const struct at_device_api *api;
@@ -36,7 +44,9 @@ struct at_device {
     size_t real_size; // 4 or 8
     size_t max_chunk; // largest allocation; 0: no limit
     size_t memory;    // all there is; 0: not known
-    bool offload;     // frozen weights are to live in host memory (at_fetch), if the device has memory of its own
+    enum at_weights weights; // set before weights are allocated
+    bool own_memory;  // apart from the host's: weights can be offloaded from it
+    bool offload;     // frozen weights are to live in host memory (at_fetch); only with own_memory
     bool guard;       // look at every value; set before plans are compiled (guard.h)
     enum at_dtype activations; // AT_F16: forward values of plans lie in halves where they can (halve.h); else AT_F32
     int workers;      // plans that may run at the same time, each from a thread of its own (in an OpenMP team)
@@ -48,7 +58,7 @@ struct at_device {
 struct at_device_api {
     void (*close)(struct at_device *dev);
     struct at_buffer *(*buffer_create)(struct at_device *dev, size_t bytes); // zeroed; NULL: out of memory, logged
-    // The same in memory of the host that the device's kernels can read. NULL: the device has no memory of its own.
+    // The same in memory of the host that the device's kernels can read; called on devices with own_memory.
     struct at_buffer *(*host_create)(struct at_device *dev, size_t bytes);
     void (*buffer_destroy)(struct at_device *dev, struct at_buffer *buffer);
     // Copies n elements; `dtype` is what the host side holds: halves as they are, on both sides.
@@ -62,6 +72,8 @@ struct at_device_api {
 };
 
 void at_device_close(struct at_device **dev);
+// What a list of ways to save memory goes on with: ", --offload", or "" where that is in use or does nothing.
+const char *at_device_offload_knob(const struct at_device *dev);
 
 // A flat vector that outlives plans: weights, gradients, optimiser state. Weights may be halves.
 struct at_store {
@@ -80,7 +92,7 @@ void at_store_destroy(struct at_store **store);
 AT_NODISCARD bool at_store_write(struct at_store *store, int64_t offset, const float *data, int64_t n);
 AT_NODISCARD bool at_store_read(const struct at_store *store, int64_t offset, float *data, int64_t n);
 // The bits of a store of halves.
-AT_NODISCARD bool at_store_write_bits(struct at_store *store, int64_t offset, const uint16_t *data, int64_t n);
+AT_NODISCARD bool at_store_write_bits(struct at_store *store, int64_t offset, const void *data, int64_t n);
 size_t at_store_bytes(const struct at_store *store); // on its device; without one 4 a real
 
 struct at_exec {

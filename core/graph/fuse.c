@@ -77,6 +77,10 @@ int at_graph_fuse(struct at_graph *g)
             if (live[id] && at_graph_node(g, id)->op)
                 fused += try_fuse(at_graph_node(g, id), users);
     }
+    if (!live || !users) {
+        fused = -1;
+        at_fail_memory(at_graph_log(g), (size_t)n * sizeof(*users));
+    }
     at_free(live);
     at_free(users);
     return fused;

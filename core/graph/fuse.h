@@ -7,7 +7,7 @@
 #include "core/graph/graph.h"
 
 // Rewrites the graph in place, after its gradient has been appended and its outputs marked. Nodes keep their identity.
-// Returns the number of nodes swallowed.
+// Returns the number of nodes swallowed, or -1 (logged) without memory.
 int at_graph_fuse(struct at_graph *g);
 
 #endif

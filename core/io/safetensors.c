@@ -400,28 +400,34 @@ const char *at_safetensors_metadata(const struct at_safetensors *st, const char 
 
 bool at_safetensors_to_f32(const struct at_safetensors *st, const struct at_st_tensor *t, float *out)
 {
-    const uint8_t *p = t->data;
+    return at_safetensors_part_to_f32(st, t, 0, t->elements, out);
+}
+
+bool at_safetensors_part_to_f32(const struct at_safetensors *st, const struct at_st_tensor *t, uint64_t first,
+                                uint64_t n, float *out)
+{
+    const uint8_t *p = t->data + first * (at_st_dtype_bits(t->dtype) / 8);
     uint16_t h;
     double d;
     switch (t->dtype) {
     case AT_ST_F32:
-        if (t->bytes)
-            memcpy(out, p, (size_t)t->bytes);
+        if (n)
+            memcpy(out, p, (size_t)n * sizeof(*out));
         return true;
     case AT_ST_F16:
-        for (uint64_t i = 0; i < t->elements; i++, p += 2) {
+        for (uint64_t i = 0; i < n; i++, p += 2) {
             memcpy(&h, p, 2);
             out[i] = at_f32_from_f16(h);
         }
         return true;
     case AT_ST_BF16:
-        for (uint64_t i = 0; i < t->elements; i++, p += 2) {
+        for (uint64_t i = 0; i < n; i++, p += 2) {
             memcpy(&h, p, 2);
             out[i] = at_f32_from_bf16(h);
         }
         return true;
     case AT_ST_F64:
-        for (uint64_t i = 0; i < t->elements; i++, p += 8) {
+        for (uint64_t i = 0; i < n; i++, p += 8) {
             memcpy(&d, p, 8);
             out[i] = (float)d;
         }

@@ -101,6 +101,9 @@ const char *at_safetensors_metadata(const struct at_safetensors *st, const char 
 
 // Converts t->elements values from F32, F16, BF16 or F64; other types fail by name.
 AT_NODISCARD bool at_safetensors_to_f32(const struct at_safetensors *st, const struct at_st_tensor *t, float *out);
+// The same for elements [first, first + n).
+AT_NODISCARD bool at_safetensors_part_to_f32(const struct at_safetensors *st, const struct at_st_tensor *t,
+                                             uint64_t first, uint64_t n, float *out);
 
 // A tensor to write: from f32 to F32, F16 or BF16, or `raw` bytes of any type as they are.
 struct at_st_item {

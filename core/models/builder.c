@@ -64,7 +64,10 @@ static struct at_node *leaf(struct at_builder *b, struct at_params *params, cons
     const struct at_param *p = at_params_declare(params, name, shape, layout, init);
     if (!p)
         return at_graph_fail(b->g, "cannot use the weight %s", name);
-    return at_graph_leaf(b->g, name, shape, params->store, params->grad[b->replica], p->offset);
+    const struct at_piece *piece = params->piece_count ? &params->pieces[p->piece] : NULL;
+    struct at_node *w = at_graph_leaf(b->g, name, shape, piece ? piece->store : NULL,
+                                      piece ? piece->grad[b->replica] : NULL, p->at);
+    return piece && piece->use == AT_USE_HOST ? at_fetch(b->g, w) : w;
 }
 
 struct at_node *at_build_param(struct at_builder *b, const char *name, struct at_shape shape, enum at_layout layout,

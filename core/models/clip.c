@@ -73,7 +73,7 @@ static struct at_node *embeddings(struct at_builder *b, const struct at_clip_con
     at_scope_push(b, "embeddings");
     struct at_node *x = at_build_embedding(b, "token_embedding", ids, c->vocab, c->width, 0.02f);
     struct at_node *p = at_build_param(b, "position_embedding.weight", AT_SHAPE(c->positions, c->width),
-                                       AT_LAYOUT_PLAIN, (struct at_init){AT_INIT_NORMAL, 0.01f});
+                                       AT_LAYOUT_F32, (struct at_init){AT_INIT_NORMAL, 0.01f});
     at_scope_pop(b);
     if (length > c->positions)
         return at_graph_fail(b->g, "%lld tokens, but the text encoder has %d positions", (long long)length,

@@ -5,7 +5,10 @@
 #include "core/models/clip.h"
 #include "core/models/unet.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#define KEY 600 // bytes of a name
 
 // A name with underscores, after the digit of its component, and whose it is.
 struct at_layer_key {
@@ -47,19 +50,20 @@ void at_layers_destroy(struct at_layers **layers)
     *layers = NULL;
 }
 
-static char *key_of(enum at_component component, const char *name)
+// False: longer than any name is.
+static bool key_of(enum at_component component, const char *name, char key[KEY])
 {
-    char *key = at_strf("%d%s", (int)component, name);
-    for (char *c = key; c && *c; c++)
+    int n = snprintf(key, KEY, "%d%s", (int)component, name);
+    for (char *c = key; *c; c++)
         *c = *c == '.' ? '_' : *c;
-    return key;
+    return n < KEY;
 }
 
 static bool add_key(struct at_layers *l, enum at_component component, const char *name)
 {
     if (!name)
         return true;
-    char *key = key_of(component, name);
+    char text[KEY], *key = key_of(component, name, text) ? at_strdup(text) : NULL;
     if (!key || !at_grow((void **)&l->keys, &l->key_capacity, (size_t)l->key_count + 1, sizeof(*l->keys))) {
         at_free(key);
         return false;
@@ -159,8 +163,7 @@ const struct at_layer *at_layers_find(const struct at_layers *l, enum at_compone
     for (int i = 0; !name && i < l->count; i++)
         if (l->list[i].component == component)
             return &l->list[i];
-    char *key = name ? key_of(component, name) : NULL;
-    int i = key ? at_index_find(&l->index, l->keys, sizeof(*l->keys), key) : -1;
-    at_free(key);
+    char key[KEY];
+    int i = name && key_of(component, name, key) ? at_index_find(&l->index, l->keys, sizeof(*l->keys), key) : -1;
     return i < 0 ? NULL : &l->list[l->keys[i].layer];
 }

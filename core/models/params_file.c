@@ -3,32 +3,17 @@
 #include "core/models/params.h"
 
 #include "core/base/alloc.h"
+#include "core/base/listing.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define LISTED 12 // names in one message
+#define PART 1000000 // elements that are loaded at a time
 
-// Names of one kind of trouble, as many as fit.
-struct listing {
-    char text[1200];
-    size_t used;
-    int count;
-};
-
-static void list(struct listing *l, const char *name, const char *detail)
+static bool report(struct at_log *log, const char *file, const char *what, const struct at_listing *l)
 {
-    if (l->count++ < LISTED && l->used < sizeof(l->text))
-        l->used += (size_t)snprintf(l->text + l->used, sizeof(l->text) - l->used, "\n  %s%s", name, detail);
-}
-
-static bool report(struct at_log *log, const char *file, const char *what, const struct listing *l)
-{
-    if (!l->count)
-        return true;
-    return at_fail(log, AT_ERROR_INPUT, "%s: %d %s:%s%s", file, l->count, what, l->text,
-                   l->count > LISTED ? "\n  ..." : "");
+    return at_listing_report(l, log, AT_ERROR_INPUT, "%s: %d %s", file, l->count, what);
 }
 
 static bool same_shape(const struct at_st_tensor *t, struct at_shape s)
@@ -60,12 +45,18 @@ static bool all_finite(const float *x, int64_t n)
     return true;
 }
 
+// The type on a device that has the tensor's values as they are.
+static enum at_dtype dtype_of(const struct at_st_tensor *t)
+{
+    return t->dtype == AT_ST_F16 ? AT_F16 : t->dtype == AT_ST_BF16 ? AT_BF16 : AT_F32;
+}
+
 struct loading {
     const struct at_params *p;
     const struct at_safetensors *file;
     const char *prefix, *path;
-    float *values, *buffer;
-    struct listing missing, shapes, nans, unexpected, unused;
+    float *file_part, *memory_part; // of one tensor, or its bits
+    struct at_listing missing, shapes, nans, wide, unexpected, unused;
 };
 
 // The parameter's tensor; NULL if it is missing or of another shape, which is listed.
@@ -75,7 +66,7 @@ static const struct at_st_tensor *find_one(struct loading *l, const struct at_pa
     snprintf(name, sizeof(name), "%s%s", l->prefix, param->name);
     const struct at_st_tensor *t = at_safetensors_find(l->file, name);
     if (!t) {
-        list(&l->missing, name, "");
+        at_listing_add(&l->missing, name);
         return NULL;
     }
     l->path = t->file;
@@ -83,21 +74,88 @@ static const struct at_st_tensor *find_one(struct loading *l, const struct at_pa
     if (same_shape(t, want))
         return t;
     shape_text(t, want, detail, sizeof(detail));
-    list(&l->shapes, at_st_origin(t), detail);
+    at_listing_tell(&l->shapes, at_st_origin(t), "%s", detail);
     return NULL;
+}
+
+static bool bits_finite(const uint16_t *bits, int64_t n, enum at_dtype dtype)
+{
+    uint16_t exponent = dtype == AT_F16 ? 0x7c00 : 0x7f80;
+    for (int64_t i = 0; i < n; i++)
+        if ((bits[i] & exponent) == exponent)
+            return false;
+    return true;
+}
+
+static bool fits(const float *x, int64_t n, enum at_dtype dtype)
+{
+    for (int64_t i = 0; dtype == AT_F16 && i < n; i++)
+        if (fabsf(x[i]) >= 65520) // rounds to infinity
+            return false;
+    return true;
+}
+
+// As at_param_from_file, of bits.
+static void turn_bits(const struct at_param *p, const uint16_t *file, uint16_t *memory)
+{
+    int64_t taps = p->shape.dim[1] * p->shape.dim[2], in = p->shape.dim[3];
+    for (int64_t o = 0; o < p->shape.dim[0]; o++)
+        for (int64_t t = 0; t < taps; t++)
+            for (int64_t i = 0; i < in; i++)
+                memory[(o * taps + t) * in + i] = file[(o * in + i) * taps + t];
+}
+
+// What load_part found in a parameter's values.
+struct found {
+    bool infinite, wide;
+};
+
+// Elements [first, first + n) of t: whole channels, if it is of a convolution.
+static bool load_part(struct loading *l, const struct at_param *param, const struct at_st_tensor *t, int64_t first,
+                      int64_t n, struct found *found)
+{
+    struct at_store *store = l->p->pieces[param->piece].store;
+    struct at_param part = *param;
+    bool turned = param->layout == AT_LAYOUT_CONV;
+    if (turned)
+        part.shape.dim[0] = n / (at_shape_count(param->shape) / param->shape.dim[0]);
+    if (at_dtype_half(param->dtype) && dtype_of(t) == param->dtype) {
+        uint16_t *file = (uint16_t *)(void *)l->file_part, *memory = (uint16_t *)(void *)l->memory_part;
+        memcpy(file, t->data + 2 * first, (size_t)n * sizeof(*file));
+        found->infinite = found->infinite || !bits_finite(file, n, param->dtype);
+        if (turned)
+            turn_bits(&part, file, memory);
+        return at_store_write_bits(store, param->at + first, turned ? memory : file, n);
+    }
+    if (!at_safetensors_part_to_f32(l->file, t, (uint64_t)first, (uint64_t)n, l->file_part))
+        return false;
+    found->infinite = found->infinite || !all_finite(l->file_part, n);
+    found->wide = found->wide || !fits(l->file_part, n, param->dtype);
+    if (turned)
+        at_param_from_file(&part, l->file_part, l->memory_part);
+    return at_store_write(store, param->at + first, turned ? l->memory_part : l->file_part, n);
+}
+
+// Elements that are loaded at a time: whole channels of a convolution.
+static int64_t part_of(const struct at_param *param)
+{
+    int64_t channel = param->layout == AT_LAYOUT_CONV ? at_shape_count(param->shape) / param->shape.dim[0] : 1;
+    return channel < PART ? PART / channel * channel : channel;
 }
 
 static bool load_one(struct loading *l, const struct at_param *param)
 {
     const struct at_st_tensor *t = find_one(l, param);
-    if (!t)
-        return true;
-    if (!at_safetensors_to_f32(l->file, t, l->buffer))
-        return false;
-    if (!all_finite(l->buffer, at_shape_count(param->shape)))
-        list(&l->nans, at_st_origin(t), "");
-    at_param_from_file(param, l->buffer, l->values + param->offset);
-    return true;
+    int64_t total = at_shape_count(param->shape), part = part_of(param);
+    struct found found = {0};
+    bool ok = true;
+    for (int64_t first = 0; t && ok && first < total; first += part)
+        ok = load_part(l, param, t, first, total - first < part ? total - first : part, &found);
+    if (found.infinite)
+        at_listing_add(&l->nans, at_st_origin(t));
+    else if (found.wide)
+        at_listing_add(&l->wide, at_st_origin(t));
+    return ok;
 }
 
 // Tensors under the prefix that no parameter asked for.
@@ -116,7 +174,7 @@ static void find_unexpected(struct loading *l, const char *const *ignored)
         }
         l->path = t->file;
         if (!known)
-            list(all ? &l->unused : &l->unexpected, at_st_origin(t), "");
+            at_listing_add(all ? &l->unused : &l->unexpected, at_st_origin(t));
     }
 }
 
@@ -126,6 +184,7 @@ static bool report_all(const struct loading *l)
     bool ok = report(log, l->path, "tensors are missing", &l->missing);
     ok = report(log, l->path, "tensors have the wrong shape", &l->shapes) && ok;
     ok = report(log, l->path, "tensors hold values that are not finite", &l->nans) && ok;
+    ok = report(log, l->path, "tensors hold values beyond f16 (--weights bf16 or f32 takes them)", &l->wide) && ok;
     return report(log, l->path, "tensors are not part of this model", &l->unexpected) && ok;
 }
 
@@ -136,66 +195,80 @@ bool at_params_check(const struct at_params *p, const struct at_safetensors *fil
     for (int i = 0; i < p->count; i++)
         (void)find_one(&l, &p->list[i]);
     find_unexpected(&l, ignored);
-    if (l.unused.count)
-        at_warn(p->log, "%s: %d tensors are not part of this model and are not used:%s%s", l.path, l.unused.count,
-                l.unused.text, l.unused.count > LISTED ? "\n  ..." : "");
+    at_listing_warn(&l.unused, p->log, "%s: %d tensors are not part of this model and are not used", l.path,
+                    l.unused.count);
     return report_all(&l);
 }
 
 bool at_params_load(struct at_params *p, const struct at_safetensors *file, const char *prefix,
                     const char *const *ignored)
 {
-    int64_t widest = 1;
+    int64_t most = PART;
     for (int i = 0; i < p->count; i++)
-        if (at_shape_count(p->list[i].shape) > widest)
-            widest = at_shape_count(p->list[i].shape);
+        most = part_of(&p->list[i]) > most ? part_of(&p->list[i]) : most;
     struct loading l = {.p = p, .file = file, .prefix = prefix, .path = "weights"};
-    l.values = at_calloc((size_t)p->total, sizeof(float));
-    l.buffer = at_calloc((size_t)widest, sizeof(float));
-    bool ok = l.values && l.buffer;
-    if (!ok)
-        at_fail_memory(p->log, (size_t)(p->total + widest) * sizeof(float));
+    l.file_part = at_calloc((size_t)most, sizeof(float));
+    l.memory_part = at_calloc((size_t)most, sizeof(float));
+    bool ok = (l.file_part && l.memory_part) || at_fail_memory(p->log, (size_t)most * 2 * sizeof(float));
     for (int i = 0; ok && i < p->count; i++)
         ok = load_one(&l, &p->list[i]);
     if (ok) {
         find_unexpected(&l, ignored);
         ok = report_all(&l);
     }
-    ok = ok && at_params_write(p, l.values);
-    at_free(l.values);
-    at_free(l.buffer);
+    at_free(l.file_part);
+    at_free(l.memory_part);
     return ok;
 }
 
-// The parameters as items of a file; names and converted values go to `texts` and `values`.
+void at_params_choose_types(struct at_params *p, enum at_weights weights, const struct at_safetensors *file,
+                            const char *prefix)
+{
+    static const enum at_dtype forced[] = {AT_F32, AT_F32, AT_F16, AT_BF16};
+    for (int i = 0; i < p->count; i++) {
+        struct at_param *param = &p->list[i];
+        char name[512];
+        snprintf(name, sizeof(name), "%s%s", prefix, param->name);
+        const struct at_st_tensor *t = file && weights == AT_WEIGHTS_STORED ? at_safetensors_find(file, name) : NULL;
+        bool matrix = param->shape.rank > 1 && param->layout != AT_LAYOUT_F32;
+        param->dtype = !matrix ? AT_F32 : t ? dtype_of(t) : forced[weights];
+    }
+}
+
+// The parameters as items of a file. `one` has room for the values of the largest.
 struct saving {
     struct at_st_item *items;
     uint64_t (*shapes)[AT_RANK];
     char **names;
-    float *memory, *file;
+    float *one, *file;
 };
 
 static bool fill_items(const struct at_params *p, const struct at_params_save_params *how, struct saving *s)
 {
-    const float *values = how->values;
-    if (!values) {
-        if (!at_params_read(p, s->memory))
-            return false;
-        values = s->memory;
-    }
     for (int i = 0; i < p->count; i++) {
         const struct at_param *param = &p->list[i];
+        const float *values = how->values ? how->values + param->offset : s->one;
+        if (!how->values && !at_param_read(p, param, s->one))
+            return false;
         struct at_shape shape = at_param_file_shape(param);
         s->names[i] = at_strf("%s%s", how->prefix ? how->prefix : "", param->name);
         if (!s->names[i])
             return at_fail_memory(p->log, strlen(param->name));
         for (int d = 0; d < shape.rank; d++)
             s->shapes[i][d] = (uint64_t)shape.dim[d];
-        at_param_to_file(param, values + param->offset, s->file + param->offset);
+        at_param_to_file(param, values, s->file + param->offset);
         s->items[i] = (struct at_st_item){.name = s->names[i], .dtype = how->dtype, .rank = shape.rank,
                                           .shape = s->shapes[i], .data = s->file + param->offset};
     }
     return true;
+}
+
+static int64_t widest(const struct at_params *p)
+{
+    int64_t most = 1;
+    for (int i = 0; i < p->count; i++)
+        most = at_shape_count(p->list[i].shape) > most ? at_shape_count(p->list[i].shape) : most;
+    return most;
 }
 
 bool at_params_save(const struct at_params *p, const struct at_params_save_params *how)
@@ -203,9 +276,9 @@ bool at_params_save(const struct at_params *p, const struct at_params_save_param
     size_t n = (size_t)p->count;
     struct saving s = {.items = at_calloc(n, sizeof(*s.items)), .shapes = at_calloc(n, sizeof(*s.shapes)),
                        .names = at_calloc(n, sizeof(*s.names)),
-                       .memory = at_calloc((size_t)p->total, sizeof(float)),
+                       .one = at_calloc((size_t)widest(p), sizeof(float)),
                        .file = at_calloc((size_t)p->total, sizeof(float))};
-    bool ok = s.items && s.shapes && s.names && s.memory && s.file;
+    bool ok = s.items && s.shapes && s.names && s.one && s.file;
     if (!ok)
         at_fail_memory(p->log, (size_t)p->total * sizeof(float));
     ok = ok && fill_items(p, how, &s);
@@ -218,7 +291,7 @@ bool at_params_save(const struct at_params *p, const struct at_params_save_param
     at_free(s.names);
     at_free(s.items);
     at_free(s.shapes);
-    at_free(s.memory);
+    at_free(s.one);
     at_free(s.file);
     return ok;
 }

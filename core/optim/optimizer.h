@@ -25,9 +25,15 @@ void at_optimizer_destroy(struct at_optimizer **o);
 // the weights as they were. `step` counts from 1.
 AT_NODISCARD bool at_optimizer_step(struct at_optimizer *o, int64_t step, double lr, double scale, double *norm);
 
-// The vectors that a resumed run needs besides the weights: moments (2 x total) and, with an average, the average.
-// `set` is the set's index. NULL: none.
-struct at_store *at_optimizer_moments(struct at_optimizer *o, int set);
-struct at_store *at_optimizer_average(struct at_optimizer *o, int set);
+// The flat vectors that a resumed run needs, of the set with index `set`, in the order of at_params_read.
+enum at_vector {
+    AT_VECTOR_WEIGHTS,
+    AT_VECTOR_MOMENTS, // the first ones, then the second ones
+    AT_VECTOR_AVERAGE,
+    AT_VECTORS
+};
+int64_t at_optimizer_count(const struct at_optimizer *o, int set, enum at_vector vector); // 0: there is none
+AT_NODISCARD bool at_optimizer_read(const struct at_optimizer *o, int set, enum at_vector vector, float *values);
+AT_NODISCARD bool at_optimizer_write(struct at_optimizer *o, int set, enum at_vector vector, const float *values);
 
 #endif

@@ -11,11 +11,23 @@ expect 2 'did you mean --steps?' sample --step 3
 expect 2 '"3x" is not a whole number' sample --steps 3x -p a
 expect 2 'did you mean euler_a?' sample --sampler euler_b -p a
 expect 2 'did you mean torch?' sample --rng torhc -p a
+expect 2 'needs --image FILE' invert
+expect 2 'is not a size' invert -i a.png --size 5y
+expect 2 '2 prompts for 1 images' invert -i a.png -p x -p y
+expect 2 'did you mean --fixed-point?' invert -i a.png --fixedpoint 2
 expect 2 'cfg-rescale' sample --cfg-rescale 1.5 -p a
 expect 2 '--steps: 0 is out of range' sample --steps 0 -p a
 expect 2 'needs a prompt' sample -m x
+expect 2 'vae-tile large: must be auto, off, or pixels' sample -p a --vae-tile large
+expect 2 'tiles of 100 pixels: must be a multiple of 16' sample -p a --vae-tile 100 --device cpu
+expect 2 'of use only with --preview N' sample -p a --preview-vae taesd
+expect 2 'of use only with --preview N' sample -p a --preview-keep
+expect 3 'none/config.json: there is no such file' sample -p a --preview 2 --preview-vae none/ --device cpu
+expect 2 'needs --sample-prompts' train dpo -o run --sample-every 5 --device cpu
+expect 3 'none.txt' train dpo -o run --sample-every 5 --sample-prompts none.txt --device cpu
 expect 2 'unexpected argument "kite"' sample -p red kite
 expect 2 '"gpu" is none of' sample -m x -p a --device gpu
+expect 2 'did you mean f16?' sample -m x -p a --weights fp16
 expect 2 'needs --out' train dpo -d pairs.jsonl
 expect 2 'needs --data' train dpo -m x -o run
 expect 2 'leave one or the other out' train dpo -o run --full --rank 4

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The embedded model at work: sampling, grids, training, and what is left on disk.
 . "$(dirname "$0")/check.sh"
+pictures=$(realpath "$(dirname "$0")/../unit/data")
 cd "$scratch" || exit 77
 "$attune" sample -p x --steps 1 -q -o probe --device cpu 2>/dev/null || { echo 'no embedded model'; exit 77; }
 
@@ -39,6 +40,34 @@ grep -q 'Steps: 2, Sampler: DDIM, CFG scale: 4, Seed: 5' one.png || { failures=$
 printf '# two\nred apple --d 5 --s 2 --l 4\ncherries --s 1 --n dark\n' >prompts.txt
 expect 0 '2 images in lines' sample -f prompts.txt -o lines --device cpu
 there lines/00001-5-red-apple.png lines/00002-0-cherries.png
+
+cp "$pictures/grown.png" wide.png
+# Inversion: a folder whole or not at all; its noise is drawn from again.
+expect 0 '2 pictures in inverted' invert -i out/00001-5-red-apple.png -i out/00002-6-red-apple.png -p 'red apple' \
+    --steps 2 --fixed-point 2 -o inverted --device cpu
+there inverted/latents.safetensors inverted/invert.json inverted/reconstruction-001.png inverted/reconstruction-002.png \
+    inverted/side-by-side-001.png
+grep -q '"latent_error"' inverted/invert.json || { failures=$((failures + 1)); echo 'FAIL no error'; }
+expect 3 'holds an inversion already' invert -i out/00001-5-red-apple.png --steps 2 -o inverted --device cpu
+expect 3 'holds other files' invert -i out/00001-5-red-apple.png --steps 2 -o out --force --device cpu
+expect 0 'inverts best' invert -i out/00001-5-red-apple.png --steps 1 --cfg 3 -o guided --device cpu
+expect 0 '"psnr_bound"' invert -i one.png --steps 1 -o guided --force --json -q --device cpu
+expect 3 'holds an inversion already' invert -i nothere.png -o inverted --device cpu
+expect 3 'nothere.png' invert -i nothere.png -o nothing --device cpu
+expect 3 'multiples of 4; --size 64' invert -i wide.png -o nothing --device cpu
+expect 3 '--size makes them alike' invert -i one.png -i wide.png -o nothing --device cpu
+expect 0 '1 picture in wide' invert -i wide.png --size 64 --steps 1 -o wide --device cpu
+expect 0 'less well' invert -i wide.png --size 32x48 --steps 1 -o wide --force --device cpu
+expect 0 'memory ' plan invert -i one.png --steps 2 --fixed-point 1 -o nothing --device cpu
+[ ! -e nothing ] && [ ! -e nothing.tmp ] || { failures=$((failures + 1)); echo 'FAIL something is left of no inversion'; }
+expect 0 '2 images in back' sample --latents inverted/latents.safetensors -o back --device cpu
+grep -q '"latents":{"path":"inverted/latents.safetensors","index":1}' back/00002-0-red-apple.png ||
+    { failures=$((failures + 1)); echo 'FAIL latents are not told'; }
+expect 0 '2 images in edited' sample --latents inverted/latents.safetensors -p 'green apple' -o edited --device cpu
+expect 0 'made with 2 steps' sample --latents inverted/latents.safetensors --steps 3 -o back --device cpu
+expect 2 'holds 2 latents' sample --latents inverted/latents.safetensors -p x --count 3 -o back --device cpu
+expect 2 'leave out --width' sample --latents inverted/latents.safetensors --width 32 -o back --device cpu
+expect 3 'not a safetensors file' sample --latents one.png -o back --device cpu
 
 # Training: stopped, resumed, and repeated from the saved settings.
 printf '{"prompt": "red apple", "win": "out/00001-5-red-apple.png", "lose": "out/00002-6-red-apple.png"}\n' >pairs.jsonl

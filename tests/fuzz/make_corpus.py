@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the seed inputs tests/fuzz/corpus/<target>/*: small good ones, and the nasty ones of each format."""
+import gzip
 import json
+import re
 import struct
 import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent / "corpus"
 DATA = Path(__file__).resolve().parents[1] / "unit" / "data"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "data"
 TINY = Path(__file__).resolve().parents[1] / "data" / "tiny" / "model"
 
 
@@ -60,6 +63,64 @@ def lora():
     put("lora", "scalar", st({down: entry("F32", [], 0, 4), up: entry("F32", [4, 2], 4, 36)}, bytes(36)))
     put("lora", "no_layer", st({"unet.x.lora_A.weight": good[down], "unet.x.lora_B.weight": good[up]}, bytes(64)))
     put("lora", "kohya", st({"lora_unet_x.lora_down.weight": entry("F32", [2, 4], 0, 32)}, bytes(32)))
+    attention, fc = "mid_block.attentions.0.transformer_blocks.0.attn1.", "text_model.encoder.layers.0.mlp.fc1"
+    pairs = {
+        "old": ("unet." + attention + "to_q.lora.down.weight", "unet." + attention + "to_q.lora.up.weight"),
+        "oldest": ("unet." + attention + "processor.to_out_lora.down.weight", attention + "processor.to_out_lora.up.weight"),
+        "kohya_good": ("lora_unet_" + (attention + "to_q").replace(".", "_") + ".lora_down.weight",
+                       "lora_unet_middle_block_1_transformer_blocks_0_attn1_to_q.lora_up.weight"),
+        "comfyui": ("diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.lora_A.weight",
+                    "diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.lora_B.weight"),
+        "peft": ("base_model.model." + attention + "to_q.lora_A.weight", "base_model.model." + attention + "to_q.lora_B.weight"),
+    }
+    for name, (a, b) in pairs.items():
+        put("lora", name, st({a: entry("F32", [2, 4], 0, 32), b: entry("F32", [4, 2], 32, 64)}, bytes(64)))
+    text = {"lora_te1_" + fc.replace(".", "_") + ".lora_down.weight": entry("F16", [1, 4], 0, 8),
+            "text_encoder_2." + fc + ".lora_linear_layer.down.weight": entry("BF16", [1, 4], 8, 16),
+            "text_encoder_2." + fc + ".lora_linear_layer.up.weight": entry("BF16", [8, 1], 16, 32),
+            "text_encoders.clip_l.transformer." + fc + ".lora_B.weight": entry("F16", [8, 1], 32, 48),
+            "lora_te1_" + fc.replace(".", "_") + ".alpha": entry("F32", [], 48, 52)}
+    put("lora", "text", st(text, bytes(52)))
+    put("lora", "conv", st({"unet.conv_in.lora_A.weight": entry("F64", [1, 4, 3, 3], 0, 288),
+                            "unet.conv_in.lora_B.weight": entry("F16", [4, 1, 1, 1], 288, 296)}, bytes(296)))
+    put("lora", "twice", st({**good, layer + ".lora.down.weight": entry("F32", [2, 4], 64, 96)}, bytes(96)))
+    put("lora", "loha", st({"lora_unet_conv_in.hada_w1_a": entry("F32", [1], 0, 4)}, bytes(4)))
+    patterns = '{"unet.r": 2, "unet.lora_alpha": 3, "unet.use_rslora": true, "unet.alpha_pattern": {"^mid": 1, "to_q": 5}}'
+    put("lora", "patterns", st({**alpha(patterns), **good}, bytes(64)))
+
+
+def latents():
+    body = st({"__metadata__": {"attune": '{"prompts": ["a"], "steps": 5, "cfg": 1, "model": {"unet_sha256": "ab"}}'},
+               "latents": entry("F32", [1, 4, 1, 2], 0, 32)}, bytes(32))
+    put("latents", "good", body)
+    put("latents", "plain", st({"latents": entry("F16", [4, 1, 2], 0, 16)}, bytes(16)))
+    put("latents", "none", st({"a": entry("F32", [2], 0, 8)}, bytes(8)))
+    put("latents", "flat", st({"latents": entry("F32", [2], 0, 8)}, bytes(8)))
+    put("latents", "empty", st({"latents": entry("F32", [0, 4, 2, 2], 0, 0)}))
+    put("latents", "huge", st({"latents": entry("F32", [2**40, 0, 2, 2], 0, 0)}))
+    put("latents", "nan", st({"latents": entry("F32", [1, 1, 1], 0, 4)}, b"\xff" * 4))
+    for name, about in {"text": "[", "list": "[]", "prompts": '{"prompts": ["a", "b"]}', "numbers": '{"prompts": [1]}', "steps": '{"steps": "5"}',
+                        "model": '{"model": 5}'}.items():
+        put("latents", "about_" + name, st({"__metadata__": {"attune": about}, "latents": entry("F32", [1, 1, 1], 0, 4)}, bytes(4)))
+
+
+def single():
+    """Names and shapes of the tiny checkpoints of tests/golden/data/single, thinned out to what configs are told from."""
+    keep = re.compile(r"(in_layers\.[02]|op|conv|out\.[02]|input_blocks\.0\.0|label_emb.*|block\.0\.conv1|conv_in|conv_out|(in|out)_proj.*|proj_in|to_k|"
+                      r"attn_1\.q|norm1|layer_norm1|ln_1|fc1|c_fc|.*embedding|text_projection)(\.weight)?$")
+    lists = {}
+    for name in ("sd1", "sd2", "sdxl"):
+        doc = json.loads(gzip.open(GOLDEN / "single" / f"tiny_{name}.json.gz").read())
+        shapes = {k: v for k, v in (doc["shapes"] | doc["ignored"]).items() if keep.search(k)}
+        lists[name] = [f"{k} {','.join(str(min(x, 32)) for x in v)}" for k, v in shapes.items()]
+        put("single", name, "\x00" + "\n".join(lists[name]))
+    put("single", "sd1_more", "\x01" + "\n".join(lists["sd1"] + ["some.thing 2", "v_pred ", "ztsnr "]))
+    put("single", "sd1_few", "\x00" + "\n".join(x for x in lists["sd1"] if "block" not in x))
+    put("single", "sd2_rows", "\x06" + "\n".join(x.replace("in_proj_weight 32", "in_proj_weight 30") for x in lists["sd2"]))
+    put("single", "sdxl_rank", "\x00" + "\n".join(x.replace("text_projection 32,32", "text_projection 4,4,4") for x in lists["sdxl"]))
+    put("single", "twice", "\x00" + "\n".join(lists["sd1"] + ["first_stage_model.decoder.mid.attn_1.to_q.weight 32,32", "first_stage_model.decoder.mid.attn_1.query.weight 32,32"]))
+    put("single", "flux", "\x00double_blocks.0.img_attn.qkv.weight 4,4")
+    put("single", "lora", "\x00lora_unet_mid_block_attentions_0_proj_in.lora_down.weight 2,4")
 
 
 def model():
@@ -190,5 +251,7 @@ pairs()
 prompts()
 image()
 lora()
+latents()
+single()
 model()
 tokenizer()

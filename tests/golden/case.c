@@ -147,6 +147,8 @@ void at_case_load(struct at_case *c, struct at_params *params, const struct at_c
 {
     const char *dir = at_case_path(c, w->of, w->folder ? w->folder : "");
     struct at_safetensors *file = at_weights_open(&c->log, dir, w->base, NULL);
+    if (file && !w->trainable)
+        at_params_choose_types(params, w->weights, file, w->prefix ? w->prefix : "");
     at_case_must(c, file && at_params_allocate(params, c->dev, w->trainable), dir);
     at_case_must(c, at_params_load(params, file, w->prefix ? w->prefix : "", w->ignored), dir);
     at_safetensors_destroy(&file);
@@ -183,8 +185,8 @@ bool at_case_close_to_doubles(struct at_case *c, const char *expected, const dou
     return judge(c, expected, values, want.values, n, limit);
 }
 
-bool at_case_params_close(struct at_case *c, const struct at_params *params, const struct at_store *store,
-                          const char *prefix, double limit)
+static bool all_close(struct at_case *c, const struct at_params *params, bool gradients, const char *prefix,
+                      double limit)
 {
     bool ok = true;
     size_t skip = strlen(prefix);
@@ -197,11 +199,22 @@ bool at_case_params_close(struct at_case *c, const struct at_params *params, con
         int64_t n = at_shape_count(want.shape);
         at_case_must(c, p && at_shape_count(p->shape) == n, name);
         float *memory = at_case_floats(c, n), *file = at_case_floats(c, n);
-        at_case_must(c, at_store_read(store, p->offset, memory, n), name);
+        at_case_must(c, gradients ? at_param_read_gradient(params, p, 0, memory) : at_param_read(params, p, memory),
+                     name);
         at_param_to_file(p, memory, file);
         ok = judge(c, name, file, want.values, n, limit) && ok;
     }
     return ok;
+}
+
+bool at_case_params_close(struct at_case *c, const struct at_params *params, const char *prefix, double limit)
+{
+    return all_close(c, params, false, prefix, limit);
+}
+
+bool at_case_gradients_close(struct at_case *c, const struct at_params *params, const char *prefix, double limit)
+{
+    return all_close(c, params, true, prefix, limit);
 }
 
 struct at_exec *at_case_exec(struct at_case *c, struct at_graph *g)

@@ -58,16 +58,17 @@ struct at_case_weights {
     const char *prefix; // of the names in the file; NULL: none
     const char *const *ignored;
     bool trainable;
+    enum at_weights weights; // types of what is frozen; 0: as the file has them, f16
 };
 void at_case_load(struct at_case *c, struct at_params *params, const struct at_case_weights *w);
 
 // Whether max |got - expected| <= limit * max |expected|; prints the measured error.
 bool at_case_close_to(struct at_case *c, const char *expected, const float *got, double limit);
 bool at_case_close_to_doubles(struct at_case *c, const char *expected, const double *got, double limit);
-// The same for parameters in `store`: each is compared with PREFIX + its name, where the case has that tensor; every
-// tensor whose name starts with PREFIX must have its parameter.
-bool at_case_params_close(struct at_case *c, const struct at_params *params, const struct at_store *store,
-                          const char *prefix, double limit);
+// The same for parameters, or the gradients of the first replica: each is compared with PREFIX + its name, where the
+// case has that tensor; every tensor whose name starts with PREFIX must have its parameter.
+bool at_case_params_close(struct at_case *c, const struct at_params *params, const char *prefix, double limit);
+bool at_case_gradients_close(struct at_case *c, const struct at_params *params, const char *prefix, double limit);
 
 // Creates the executable form, or ends the test.
 struct at_exec *at_case_exec(struct at_case *c, struct at_graph *g);

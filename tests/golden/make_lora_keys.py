@@ -177,8 +177,7 @@ def dialect_keys(family):
                 "text_encoder": f"text_encoders.clip_{'h' if family == 'SD 2.x' else 'l'}.transformer."}[component]
         out["comfyui"][clip + inner + f".lora_{'A' if half == 'down' else 'B'}.weight"] = what
         out["comfyui"][clip + inner + ".alpha"] = (component, name, "alpha")
-        # peft of transformers before 5; the names of text_encoder have no text_model. today, and both are read
-        out["peft"][f"base_model.model.{name}.lora_{'A' if half == 'down' else 'B'}.weight"] = what
+        out["peft"][key] = what
     if sdxl:  # two components of one file a component: told apart by their folders
         out["peft"] = {k: v for k, v in out["peft"].items() if v[0] == "unet"}
     return out

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whole jobs while memory runs out, the disk fills up or the process is killed: an error that says so, or the result;
 // never a crash, and the last good checkpoint loads.
-#include "tests/pipeline/tiny.h"
+#include "tests/pipeline/pipes.h"
 
 #include "core/base/rng.h"
 #include "pipelines/checkpoint.h"
@@ -17,18 +17,28 @@ static struct at_device *dev;
 
 // --- memory -----------------------------------------------------------------------------------------------------------
 
-static bool draw_one(void)
+static bool draw_with(const char *model)
 {
     static float pixels[TINY_SIDE * TINY_SIDE * 3];
     struct at_log *log = capture_start(&capture);
     struct at_device *cpu = at_cpu_open(&(struct at_cpu_params){.threads = 2}, log);
-    struct at_model *m = cpu ? at_model_open(cpu, &(struct at_model_params){.path = tiny_path("model")}, log) : NULL;
+    struct at_model *m = cpu ? at_model_open(cpu, &(struct at_model_params){.path = model}, log) : NULL;
     struct at_sample_item item = {.prompt = "a red ball", .seed = 1};
     struct at_sample_params p = {.items = &item, .count = 1, .steps = 1, .cfg = 2};
     bool ok = m && at_sample(m, &p, pixels, NULL);
     at_model_destroy(&m);
     at_device_close(&cpu);
     return ok;
+}
+
+static bool draw_one(void)
+{
+    return draw_with(tiny_path("model"));
+}
+
+static bool draw_sdxl(void)
+{
+    return draw_with(pipes_path("xl"));
 }
 
 static bool train_one(void)
@@ -68,6 +78,11 @@ static void fail_allocations(const char *what, bool (*work)(void), size_t all, s
 static void memory_runs_out_while_drawing(void)
 {
     fail_allocations("sample", draw_one, 60, 97);
+}
+
+static void memory_runs_out_while_drawing_with_sdxl(void)
+{
+    fail_allocations("sample with SDXL", draw_sdxl, 200, 197);
 }
 
 static void memory_runs_out_while_training(void)
@@ -243,6 +258,7 @@ int main(int argc, char **argv)
         return killed_child(argv[2], atoi(argv[3]) != 0);
     scratch_make();
     AT_RUN(memory_runs_out_while_drawing);
+    AT_RUN(memory_runs_out_while_drawing_with_sdxl);
     AT_RUN(memory_runs_out_while_training);
     AT_RUN(a_file_grows_too_large);
     if (apart)

@@ -56,6 +56,23 @@ static void an_adapter(void)
     AT_CHECK(tiny_same_files(a, b));
 }
 
+// Captions read with a layer less are others, and the cache knows; more layers than there are is a slip.
+static void clip_skip(void)
+{
+    char cache[256];
+    snprintf(cache, sizeof(cache), "%s", scratch_path("cache"));
+    struct at_train_dpo_params p = dpo(scratch_path("skipped"), 2);
+    p.cache = cache; // with texts that are not skipped
+    p.clip_skip = 1;
+    AT_CHECK(train(&p));
+    AT_CHECK(fabs(tiny_metric(scratch_path("skipped"), 1, "policy_win") -
+                  tiny_metric(scratch_path("lora"), 1, "policy_win")) > 1e-4);
+    p = dpo(scratch_path("no"), 1);
+    p.clip_skip = 3;
+    AT_CHECK(!at_train_dpo(dev, &p, capture_start(&capture)));
+    AT_CHECK_INT(capture.log.error, AT_ERROR_USAGE);
+}
+
 // What was saved is a whole model, which draws.
 static void draws(const char *folder)
 {
@@ -174,6 +191,7 @@ int main(int argc, char **argv)
     pipes_folder("xl", model, sizeof(model));
     AT_RUN(sizes_of_pairs);
     AT_RUN(an_adapter);
+    AT_RUN(clip_skip);
     AT_RUN(all_weights);
     AT_RUN(from_pictures);
     AT_RUN(latent_consistency_models_are_refused);

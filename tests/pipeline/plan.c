@@ -5,7 +5,7 @@
 #include "core/vulkan/executor.h"
 #include "core/vulkan/memory.h"
 #include "tests/harness.h"
-#include "tests/pipeline/tiny.h"
+#include "tests/pipeline/pipes.h"
 #include "tests/unit/capture.h"
 
 #include "pipelines/sample.h"
@@ -69,6 +69,58 @@ static bool sample(struct at_device *on, const char *run, struct at_forecast *fo
     return ok;
 }
 
+// Pictures of 40x56 in tiles of 24: of four sizes.
+static bool sample_tiles(struct at_device *on, const char *run, struct at_forecast *forecast)
+{
+    (void)run, (void)forecast;
+    static const struct at_sample_item items[3] = {{"a", NULL, 1}, {"b", NULL, 2}, {"c", NULL, 3}};
+    static float pixels[3 * 40 * 56 * 3];
+    struct at_sample_params p = {.items = items, .count = 3, .steps = 2, .cfg = 3, .batch = 2, .width = 56, .height = 40,
+                                 .vae_tile = 24};
+    struct at_model *m = at_model_open(on, &(struct at_model_params){.path = tiny_path("model")}, &quiet);
+    bool ok = m && at_sample(m, &p, pixels, NULL);
+    at_model_destroy(&m);
+    return ok;
+}
+
+// SDXL: texts of two encoders, and sizes.
+static bool lora_xl(struct at_device *on, const char *run, struct at_forecast *forecast)
+{
+    struct at_train_dpo_params p = tiny_dpo(run, 2);
+    p.model = pipes_path("xl");
+    p.size = TINY_SIDE / 2;
+    p.train.forecast = forecast;
+    return at_train_dpo(on, &p, &quiet);
+}
+
+static bool base_xl(struct at_device *on, const char *run, struct at_forecast *forecast)
+{
+    struct at_train_base_params p = {.train = tiny_train(run, 2), .model = pipes_path("xl"),
+                                     .data = {.imagefolder = tiny_path("pictures"), .size = TINY_SIDE / 2}};
+    p.train.forecast = forecast;
+    return at_train_base(on, &p, &quiet);
+}
+
+static bool sample_xl(struct at_device *on, const char *run, struct at_forecast *forecast)
+{
+    (void)run, (void)forecast;
+    static const struct at_sample_item items[3] = {{"a", NULL, 1}, {"b", NULL, 2}, {"c", NULL, 3}};
+    static float pixels[3 * TINY_SIDE * TINY_SIDE * 3];
+    struct at_sample_params p = {.items = items, .count = 3, .steps = 2, .cfg = 3, .batch = 2, .clip_skip = 1};
+    struct at_model *m = at_model_open(on, &(struct at_model_params){.path = pipes_path("xl")}, &quiet);
+    bool ok = m && at_sample(m, &p, pixels, NULL);
+    at_model_destroy(&m);
+    return ok;
+}
+
+static bool lora_tiles(struct at_device *on, const char *run, struct at_forecast *forecast)
+{
+    struct at_train_dpo_params p = tiny_dpo(run, 2);
+    p.train.vae_tile = 16;
+    p.train.forecast = forecast;
+    return at_train_dpo(on, &p, &quiet);
+}
+
 static void forecast_is_exact(const char *what, bool (*job)(struct at_device *, const char *, struct at_forecast *))
 {
     char run[64];
@@ -82,8 +134,9 @@ static void forecast_is_exact(const char *what, bool (*job)(struct at_device *, 
     AT_CHECK(dry->peak > 0 && at_dry_flops(dry) > 0);
     AT_CHECK_INT(dry->peak, dev->peak);
     size_t sum = 0;
-    for (int i = 0; i < AT_USES; i++)
+    for (int i = 0; i < AT_USE_HOST; i++)
         sum += dry->peak_used[i];
+    AT_CHECK_INT(dry->peak_used[AT_USE_HOST], dev->peak_used[AT_USE_HOST]);
     AT_CHECK_INT(sum, dry->peak);
     AT_CHECK_INT(dry->allocated, 0);
     at_device_close(&dry);
@@ -96,13 +149,35 @@ static void forecasts_are_exact(void)
     forecast_is_exact("base", base);
     forecast_is_exact("vae", vae);
     forecast_is_exact("sample", sample);
+    forecast_is_exact("sample-tiles", sample_tiles);
+    forecast_is_exact("lora-tiles", lora_tiles);
+    forecast_is_exact("lora_xl", lora_xl);
+    forecast_is_exact("base_xl", base_xl);
+    forecast_is_exact("sample_xl", sample_xl);
+}
+
+// Weights in the host's memory: less of the device's, counted as exactly, and the same is learnt.
+static void offloaded_jobs_are_the_same(void)
+{
+    struct at_forecast f;
+    struct at_device *dry = at_dry_open(dev, &quiet);
+    AT_CHECK(dry && lora(dry, "none", &f));
+    dev->offload = true;
+    forecast_is_exact("sample", sample);
+    forecast_is_exact("offload", lora);
+    dev->offload = false;
+    AT_CHECK(dry && dev->peak < dry->peak && dev->peak_used[AT_USE_HOST] > 0);
+    at_device_close(&dry);
+    for (int step = 1; step <= 2; step++)
+        AT_CHECK(tiny_metric(scratch_path("offload-vulkan"), step, "loss") ==
+                 tiny_metric(scratch_path("lora-vulkan"), step, "loss"));
 }
 
 // What Vulkan itself counts, alignment included.
 static void the_driver_agrees(void)
 {
     double counted = (double)at_vk_memory_usage(at_vulkan_device(dev)).device_peak, said = 0;
-    bool (*const jobs[])(struct at_device *, const char *, struct at_forecast *) = {lora, full, base, vae, sample};
+    bool (*const jobs[])(struct at_device *, const char *, struct at_forecast *) = {lora, full, base, vae, sample, sample_tiles, lora_tiles};
     for (size_t i = 0; i < sizeof(jobs) / sizeof(jobs[0]); i++) {
         struct at_forecast f;
         struct at_device *dry = at_dry_open(dev, &quiet);
@@ -205,6 +280,7 @@ int main(int argc, char **argv)
     scratch_make();
     AT_RUN(forecasts_are_exact);
     if (vulkan) {
+        AT_RUN(offloaded_jobs_are_the_same);
         AT_RUN(the_driver_agrees);
     } else {
         AT_RUN(limits_are_kept);

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# Checkpoints in one file on the command line: drawn, tuned, merged, and what is refused.
+# single.sh ATTUNE TINY_MODEL MAKE_SINGLE VOCABULARY
+. "$(dirname "$0")/check.sh"
+tiny=$(realpath "$2") make=$(realpath "$3") vocabulary=$(realpath "$4")
+cd "$scratch" || exit 77
+for name in sd1 sd2 sdxl; do
+    "$make" tiny_$name $name.safetensors || exit 1
+done
+small='--width 32 --height 32 --steps 1 --device cpu -q'
+
+expect 3 'a single file has no tokenizer' sample -m sd1.safetensors -p red $small -o none
+[ ! -e none ] || { failures=$((failures + 1)); echo 'FAIL something was written'; }
+for name in sd1 sd2 sdxl; do
+    expect 0 '' sample -m $name.safetensors --tokenizer "$vocabulary" -p red $small -o $name.png
+    grep -q "Model: $name.safetensors" $name.png || { failures=$((failures + 1)); echo "FAIL $name is not named"; }
+done
+expect 0 'SD 2.x, predicts noise (epsilon)' sample -m sd2.safetensors --tokenizer "$vocabulary" -p red $small -o said.png
+mkdir tokenizer
+cp "$vocabulary/merges.txt" tokenizer
+expect 0 '' sample -m sd1.safetensors -p red $small -o beside.png
+cmp sd1.png beside.png || { failures=$((failures + 1)); echo 'FAIL another tokenizer'; }
+expect 0 '' sample -m sd1.safetensors --prediction sample -p red $small -o other.png
+cmp -s sd1.png other.png && { failures=$((failures + 1)); echo 'FAIL --prediction changes nothing'; }
+
+# An adapter of it, in it; all of its weights.
+printf '{"prompt": "red", "win": "sd1.png", "lose": "other.png"}\n' >pairs.jsonl
+train='-d pairs.jsonl --steps 1 --batch 1 --size 32 --device cpu -q'
+expect 0 '' train dpo -m sd1.safetensors $train --rank 2 -o run
+expect 0 '' sample -m sd1.safetensors+run -p red $small -o tuned.png
+expect 0 'in its weights' lora merge run -m sd1.safetensors -o merged
+expect 0 '' sample -m merged -p red $small -o merged.png
+expect 0 '' train dpo -m sd1.safetensors $train --full -o full
+expect 0 '' sample -m full -p red $small -o full.png
+expect 0 'memory ' plan sample -m sdxl.safetensors -p red --width 32 --height 32 --device cpu
+
+# What is no checkpoint.
+head -c 100000 sd1.safetensors >cut.safetensors
+expect 3 'cut short or damaged' sample -m cut.safetensors -p red $small -o none
+expect 3 'an adapter (LoRA), not a model; give it with --lora' sample -m run/pytorch_lora_weights.safetensors -p red $small -o none
+expect 3 'the denoiser of a diffusers folder' sample -m "$tiny/unet/diffusion_pytorch_model.safetensors" -p red $small -o none
+expect 3 'no .safetensors file and no model folder' sample -m pairs.jsonl -p red $small -o none
+printf 'PK\003\004' >old.ckpt
+expect 3 'loading one can run any code in it' sample -m old.ckpt -p red $small -o none
+expect 3 'no such model folder or file' sample -m absent.safetensors -p red $small -o none
+
+# Variants of a folder.
+cp -r "$tiny" folder
+chmod -R u+w folder
+mv folder/unet/diffusion_pytorch_model.safetensors folder/unet/diffusion_pytorch_model.bf16.safetensors
+expect 3 'there are variants: bf16; choose with --variant' sample -m folder -p red $small -o none
+expect 0 '' sample -m folder --variant bf16 -p red $small -o variant.png
+expect 3 'no diffusion_pytorch_model.f16.safetensors' sample -m folder --variant f16 -p red $small -o none
+expect 2 'prediction' sample -m folder --prediction noise -p red $small -o none
+[ ! -e none ] || { failures=$((failures + 1)); echo 'FAIL something was written'; }
+
+finish

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a job is made to fit: with a job that takes what it is told to.
+#include "pipelines/fit.h"
+
+#include "core/cpu/cpu.h"
+#include "tests/harness.h"
+#include "tests/unit/capture.h"
+
+static struct capture capture;
+static struct at_device *dev;
+
+// Thousands of reals: encoding before the training, by level of tiles; a step of a whole batch of 8, of which a part
+// remains, and of that a part when everything is computed again.
+struct job {
+    int encode[4], step, least;
+    int attempts;
+};
+
+static bool attempt(void *priv, struct at_device *dry, const struct at_fit *fit, struct at_log *log)
+{
+    struct job *j = priv;
+    int step = j->step / fit->parts, saved = fit->segments < 10 ? fit->segments : 10;
+    int sizes[] = {j->encode[fit->tiling], step - (step - j->least) * saved / 10};
+    j->attempts++;
+    for (int i = 0; i < 2; i++) {
+        struct at_store *s = at_store_create(dry, 1000 * sizes[i], AT_USE_TENSORS, log);
+        if (!s)
+            return false;
+        at_store_destroy(&s);
+    }
+    return true;
+}
+
+static bool choose(struct job *j, int limit, int tilings, struct at_fit *fit)
+{
+    struct at_fit_params p = {.dev = dev, .limit = 4000 * (size_t)limit, .batch = 8, .tilings = tilings,
+                              .attempt = attempt, .priv = j};
+    j->attempts = 0;
+    return at_fit_choose(&p, fit, capture_start(&capture));
+}
+
+static void each_way_in_turn(void)
+{
+    struct job j = {.encode = {60, 50, 20, 10}, .step = 80, .least = 5};
+    struct at_fit fit;
+    AT_CHECK(choose(&j, 80, 4, &fit) && fit.parts == 1 && fit.segments == 0 && fit.tiling == 0);
+    AT_CHECK_INT(j.attempts, 1);
+    AT_CHECK(choose(&j, 79, 4, &fit) && fit.parts == 2 && fit.segments == 0 && fit.tiling == 0);
+    AT_CHECK(choose(&j, 55, 4, &fit) && fit.parts == 2 && fit.segments == 0 && fit.tiling == 1);
+    AT_CHECK(choose(&j, 30, 4, &fit) && fit.parts == 4 && fit.segments == 0 && fit.tiling == 2);
+    AT_CHECK(choose(&j, 12, 4, &fit) && fit.parts == 8 && fit.segments == 0 && fit.tiling == 3);
+    j.least = 1;
+    j.step = 160;
+    AT_CHECK(choose(&j, 12, 4, &fit) && fit.parts == 8 && fit.segments > 0 && fit.segments < 10 && fit.tiling == 3);
+}
+
+static void a_refusal_says_what_would_help(void)
+{
+    struct job j = {.encode = {60, 50, 20, 10}, .step = 8, .least = 1};
+    struct at_fit fit;
+    AT_CHECK(!choose(&j, 9, 4, &fit));
+    AT_CHECK_INT(capture.log.error, AT_ERROR_DEVICE);
+    AT_CHECK(strstr(capture.text, "--vae-tile") == NULL);
+    AT_CHECK(!choose(&j, 40, 1, &fit)); // tiles are forbidden
+    AT_CHECK(strstr(capture.text, "--vae-tile auto") != NULL);
+    AT_CHECK(!choose(&j, 40, 0, &fit)); // there is nothing to tile
+    AT_CHECK(strstr(capture.text, "--vae-tile") == NULL && strstr(capture.text, "0.2 MiB are needed") != NULL);
+}
+
+int main(void)
+{
+    dev = at_cpu_open(&(struct at_cpu_params){.threads = 1}, capture_start(&capture));
+    if (AT_CHECK(dev)) {
+        AT_RUN(each_way_in_turn);
+        AT_RUN(a_refusal_says_what_would_help);
+    }
+    at_device_close(&dev);
+    return at_test_end();
+}
