@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RUNS 50 // timed, at most
+#define RUNS AT_BENCH_RUNS
 #define CFG 4
 
 struct bench {
@@ -26,7 +26,7 @@ struct bench {
     struct at_model *m;
     int side; // of the latents
     float *x, *t, *rows, *y, *target, *image; // of 2 batches
-    double took[RUNS];
+    double took[RUNS], worked[RUNS]; // wall-clock and processor seconds of the runs
     int runs;
     double last; // when the step before ended
 };
@@ -106,13 +106,18 @@ static bool measure(struct bench *b, const struct task *t)
     struct at_bench_task task = {0};
     if (!t->run(b, t->priv))
         return false;
-    double start = at_clock(), last = start;
-    for (b->runs = 0; b->runs < 3 || (b->runs < RUNS && last - start < b->p->seconds); b->runs++) {
+    int least = b->p->runs ? b->p->runs : 3;
+    double start = at_clock(), last = start, before = at_clock_processor();
+    for (b->runs = 0; b->runs < least || (!b->p->runs && b->runs < RUNS && last - start < b->p->seconds); b->runs++) {
         if (!t->run(b, t->priv))
             return false;
         b->took[b->runs] = at_clock() - last;
+        b->worked[b->runs] = at_clock_processor() - before;
         last += b->took[b->runs];
+        before += b->worked[b->runs];
     }
+    qsort(b->worked, (size_t)b->runs, sizeof(*b->worked), by_value);
+    task.processor = b->worked[b->runs / 2];
     return finish(b, t, &task);
 }
 
@@ -252,7 +257,7 @@ static bool bench_dpo(struct bench *b)
     return ok;
 }
 
-// The empty prompt, guidance and a whole picture.
+// The empty prompt (noise where no task needs the text encoder), guidance and a whole picture.
 static bool tell(struct bench *b, size_t n)
 {
     int tokens = at_text_tokens(b->m);
@@ -260,7 +265,10 @@ static bool tell(struct bench *b, size_t n)
     float *text = at_calloc(at_text_floats(b->m), sizeof(float));
     struct at_sizes sizes = at_sizes_whole(b->p->size, b->p->size);
     bool ok = (text && (b->rows = at_calloc(n * floats, sizeof(float)))) || at_fail_memory(b->log, n * floats);
-    ok = ok && at_text_embed(b->m, (const char *[]){""}, 1, NULL, text);
+    if (ok && !b->m->text[0].params)
+        at_rng_normal(text, at_text_floats(b->m), 0, AT_STREAM_MAKE, 0);
+    else
+        ok = ok && at_text_embed(b->m, (const char *[]){""}, 1, NULL, text);
     for (size_t i = 0; ok && i < n; i++)
         at_condition_fill(&b->m->unet, tokens, &(struct at_condition){text, &sizes, CFG}, b->rows + i * floats);
     at_free(text);
@@ -285,13 +293,24 @@ static bool allocate(struct bench *b)
     return ok && tell(b, n);
 }
 
+// Of these only sizes are needed.
+static unsigned weightless(unsigned kinds)
+{
+    unsigned parts = kinds & AT_BENCH_SAMPLING ? 0 : AT_PART_TEXT;
+    parts |= kinds & (AT_BENCH_DECODE | AT_BENCH_SAMPLING) ? 0 : AT_PART_VAE;
+    return parts | (kinds == AT_BENCH_DECODE ? AT_PART_UNET : 0);
+}
+
 static bool open_model(struct bench *b)
 {
     struct at_bench_model_params *p = b->p;
     int height;
     if (p->batch < 0 || p->batch > AT_BENCH_PAIRS)
         return at_fail(b->log, AT_ERROR_USAGE, "batch %d: must be 1 to %d", p->batch, AT_BENCH_PAIRS);
-    if (!(b->m = at_model_open(b->dev, &(struct at_model_params){.path = p->model, .reading = p->reading}, b->log)))
+    p->kinds = p->kinds ? p->kinds : AT_BENCH_DECODE | AT_BENCH_DENOISER | AT_BENCH_SAMPLING | AT_BENCH_DPO;
+    struct at_model_params model = {
+        .path = p->model, .reading = p->reading, .untrained = p->untrained, .weightless = weightless(p->kinds)};
+    if (!(b->m = at_model_open(b->dev, &model, b->log)))
         return false;
     struct at_sample_params size = {.width = p->size, .height = p->size};
     if (!at_sample_size(b->m, &size, &p->size, &height))
@@ -306,9 +325,16 @@ static bool open_model(struct bench *b)
 bool at_bench_model(struct at_device *dev, struct at_bench_model_params *params)
 {
     struct bench b = {.dev = dev, .p = params, .log = dev->log};
-    double flops;
-    bool ok = open_model(&b) && bench_decode(&b) && bench_denoiser(&b, &flops) && bench_sampling(&b, flops) &&
-              bench_dpo(&b);
+    double flops = 0;
+    bool ok = open_model(&b);
+    if (ok && params->kinds & AT_BENCH_DECODE)
+        ok = bench_decode(&b);
+    if (ok && params->kinds & (AT_BENCH_DENOISER | AT_BENCH_SAMPLING))
+        ok = bench_denoiser(&b, &flops);
+    if (ok && params->kinds & AT_BENCH_SAMPLING)
+        ok = bench_sampling(&b, flops);
+    if (ok && params->kinds & AT_BENCH_DPO)
+        ok = bench_dpo(&b);
     at_model_destroy(&b.m);
     float *const buffers[] = {b.x, b.t, b.rows, b.y, b.target, b.image};
     for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)

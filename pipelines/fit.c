@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pipelines/fit.h"
 
+#include <stdio.h>
+
 #define MOST_SEGMENTS 256
 
 struct search {
@@ -8,11 +10,19 @@ struct search {
     size_t limit, least; // bytes; least: of all attempts
     size_t used[AT_USES]; // of that attempt
     bool stop;           // the job fails for another reason
+    char why[512];       // the last attempt failed
 };
+
+static void keep_reason(void *priv, enum at_level level, const char *text)
+{
+    struct search *s = priv;
+    if (level == AT_LEVEL_ERROR)
+        snprintf(s->why, sizeof(s->why), "%s", text);
+}
 
 static bool fits(struct search *s, const struct at_fit *fit)
 {
-    struct at_log quiet = {.level = AT_LEVEL_ERROR, .write = at_log_drop};
+    struct at_log quiet = {.level = AT_LEVEL_ERROR, .write = keep_reason, .priv = s};
     struct at_device *dry = at_dry_open(s->p->dev, &quiet);
     bool ok = dry && s->p->attempt(s->p->priv, dry, fit, &quiet);
     s->stop = !ok && quiet.error != AT_ERROR_DEVICE;
@@ -48,13 +58,13 @@ static double mib(size_t bytes)
 static bool too_large(const struct search *s, struct at_log *log)
 {
     if (s->least == SIZE_MAX)
-        return at_fail(log, AT_ERROR_DEVICE, "one tensor is larger than the device can allocate at once; use smaller "
-                       "pictures (--size) or another device");
+        return at_fail(log, AT_ERROR_DEVICE, "%s", s->why);
     return at_fail(log, AT_ERROR_DEVICE, "%.1f MiB are needed at least (weights %.1f, gradients %.1f, optimiser %.1f, "
                    "activations %.1f), but the limit is %.1f MiB; raise --memory-limit, use smaller pictures (--size), "
-                   "a smaller --rank, or no --full%s", mib(s->least), mib(s->used[AT_USE_WEIGHTS]),
+                   "a smaller --rank%s, or no --full%s", mib(s->least), mib(s->used[AT_USE_WEIGHTS]),
                    mib(s->used[AT_USE_GRADIENTS]), mib(s->used[AT_USE_OPTIMIZER]), mib(s->used[AT_USE_TENSORS]),
-                   mib(s->limit), s->p->tilings == 1 ? ", or allow --vae-tile auto" : "");
+                   mib(s->limit), at_device_offload_knob(s->p->dev),
+                   s->p->tilings == 1 ? ", or allow --vae-tile auto" : "");
 }
 
 // The fewest parts with which it fits, nothing computed again. False: none, or the job fails.

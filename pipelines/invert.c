@@ -135,15 +135,13 @@ static bool through_autoencoder(struct at_model *m, const struct at_invert_param
     return ok;
 }
 
-// Whether one picture's way through the autoencoder stays within the limit. (at_sample sees to the rest.)
-static bool fits(struct at_model *m, const struct at_invert_params *p, const struct at_inverted *o)
+// What one picture's way through the autoencoder takes on the device beside what is allocated there; 0 if it cannot be.
+static size_t autoencoder_bytes(const struct at_model *m, const struct at_invert_params *p, const struct at_inverted *o)
 {
-    size_t limit = p->sample.memory_limit ? p->sample.memory_limit : m->dev->memory, bytes = 0;
-    if (!limit)
-        return true;
     struct at_log quiet = {.level = AT_LEVEL_ERROR, .write = at_log_drop};
     struct at_inverted one = *o;
     struct at_model copy = *m;
+    size_t bytes = 0;
     one.count = 1;
     copy.log = &quiet;
     copy.dev = at_dry_open(m->dev, &quiet);
@@ -154,11 +152,27 @@ static bool fits(struct at_model *m, const struct at_invert_params *p, const str
         bytes = copy.dev->peak;
     at_model_stages_destroy(&copy.stages);
     at_device_close(&copy.dev);
-    return !bytes || m->dev->allocated + bytes <= limit || // no bytes: it fails for another reason, which the real run says
+    return bytes;
+}
+
+// Chooses the autoencoder's tiles so that it stays within the limit. (at_sample sees to the rest.)
+static bool fit_autoencoder(struct at_model *m, const struct at_invert_params *p, const struct at_inverted *o)
+{
+    size_t limit = p->sample.memory_limit ? p->sample.memory_limit : m->dev->memory, least = SIZE_MAX;
+    int setting = p->sample.vae_tile, before = -1;
+    m->vae_tile = at_tile_side(&m->vae, o->height, o->width, setting, 0);
+    for (int level = 0; limit && level < AT_TILE_LEVELS; level++, before = m->vae_tile) {
+        m->vae_tile = at_tile_side(&m->vae, o->height, o->width, setting, level);
+        size_t bytes = m->vae_tile == before ? 0 : autoencoder_bytes(m, p, o);
+        if (bytes && m->dev->allocated + bytes <= limit)
+            return true;
+        least = bytes && bytes < least ? bytes : least;
+    }
+    return least == SIZE_MAX || // no limit, or it fails for another reason, which the real run says
            at_fail(m->log, AT_ERROR_DEVICE, "the autoencoder needs %.1f MiB for one picture, %.1f of them for weights, but "
-                   "the limit is %.1f MiB; raise --memory-limit, or lower --size",
-                   (double)(m->dev->allocated + bytes) / (1 << 20), (double)m->dev->allocated / (1 << 20),
-                   (double)limit / (1 << 20));
+                   "the limit is %.1f MiB; raise --memory-limit, or lower --size%s",
+                   (double)(m->dev->allocated + least) / (1 << 20), (double)m->dev->allocated / (1 << 20),
+                   (double)limit / (1 << 20), setting == AT_TILE_AUTO ? "" : ", or allow --vae-tile auto");
 }
 
 static double relative_error(const float *x, const float *want, size_t n)
@@ -235,6 +249,8 @@ static bool check_params(struct at_model *m, const struct at_invert_params *p)
     if (p->rounds < 0 || !(p->tolerance >= 0))
         return at_fail(m->log, AT_ERROR_USAGE, "%d rounds to a tolerance of %g: neither can be negative", p->rounds,
                        p->tolerance);
+    if (!at_tile_check(&m->vae, p->sample.vae_tile, m->log))
+        return false;
     if (p->sample.cfg != 1)
         at_warn(m->log, "guidance %g: what it adds at one timestep it does not take away at the next, so the picture comes "
                 "back changed; --cfg 1 inverts best, and --fixed-point helps", p->sample.cfg);
@@ -261,7 +277,7 @@ bool at_invert(struct at_model *m, const struct at_invert_params *p, struct at_i
     float *back = at_calloc(n * values(out), sizeof(float));
     bool ok = (out->latents && out->noise && out->decoded && out->drawn && out->trip && back) ||
               at_fail_memory(m->log, n * (2 * pixels(out) + 3 * values(out)) * sizeof(float));
-    ok = ok && fits(m, p, out) && through_autoencoder(m, p, out) && both_ways(m, p, out, back);
+    ok = ok && fit_autoencoder(m, p, out) && through_autoencoder(m, p, out) && both_ways(m, p, out, back);
     if (ok)
         measure(p, back, out);
     else

@@ -248,7 +248,8 @@ bool at_lora_save(const struct at_lora *lora, const char *path, const float *val
     struct half *halves = at_calloc(2 * n, sizeof(*halves));
     struct at_lora_data d = {.log = a->params->log, .count = a->count, .list = at_calloc(n, sizeof(*d.list))};
     float *memory = values ? NULL : at_calloc((size_t)a->params->total, sizeof(*memory));
-    bool ok = (halves && d.list && (values || memory)) || at_fail_memory(d.log, (size_t)a->params->total * sizeof(float));
+    bool ok = (halves && d.list && (values || memory)) ||
+              at_fail_memory(d.log, (size_t)a->params->total * sizeof(float));
     ok = ok && (values || at_params_read(a->params, memory)) &&
          fill_layers(a, values ? values : memory, d.list, halves) &&
          at_lora_write(&d, &(struct at_lora_write_params){.path = path, .dialect = AT_LORA_DIFFUSERS});

@@ -21,8 +21,8 @@ struct at_lora_params {
 
 // A fresh adapter for the model's denoiser: A uniform, B zero. NULL if no layer matches a target (it lists names).
 struct at_lora *at_lora_create(struct at_model *m, const struct at_lora_params *params);
-// From a file or its folder; `strength` multiplies it. Keys that fit no layer, missing halves and wrong shapes are errors,
-// by name.
+// From a file or its folder; `strength` multiplies it. Keys that fit no layer, missing halves and wrong shapes are
+// errors, by name.
 struct at_lora *at_lora_open(struct at_model *m, const char *path, float strength);
 // The same from memory; `name` stands for the file in messages.
 struct at_lora *at_lora_parse(struct at_model *m, const char *name, const void *bytes, size_t size, float strength);

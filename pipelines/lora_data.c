@@ -56,9 +56,9 @@ static bool take(struct reading *r, const struct at_st_tensor *t)
     struct at_lora_key key;
     enum at_lora_known known = at_lora_key_parse(t->name, r->p->layers, &key);
     if (known == AT_LORA_UNKNOWN)
-        at_listing_add(&r->unknown, t->name, "%s", "");
+        at_listing_add(&r->unknown, t->name);
     if (known == AT_LORA_LACKING) {
-        at_listing_add(&r->lacking, t->name, "%s", "");
+        at_listing_add(&r->lacking, t->name);
         r->lacked = key.component;
     }
     if (known != AT_LORA_KNOWN)
@@ -70,7 +70,7 @@ static bool take(struct reading *r, const struct at_st_tensor *t)
                                         : key.half == AT_LORA_UP ? &layer->up
                                                                  : &r->alpha[layer - r->d->list];
     if (*place)
-        at_listing_add(&r->twice, t->name, " is %s again", (*place)->name);
+        at_listing_tell(&r->twice, t->name, " is %s again", (*place)->name);
     *place = t;
     if (key.half != AT_LORA_ALPHA)
         r->dialects[key.dialect]++;
@@ -118,7 +118,7 @@ static void check_layer(struct reading *r, struct at_lora_layer *l)
 {
     if (!l->down || !l->up) {
         const struct at_st_tensor *one = l->down ? l->down : l->up;
-        at_listing_add(&r->lone, one ? one->name : l->id, one ? " has no other half" : " has an alpha but no halves");
+        at_listing_tell(&r->lone, one ? one->name : l->id, one ? " has no other half" : " has an alpha but no halves");
         return;
     }
     uint64_t rank, in, kernel, out, up_rank, up_kernel;
@@ -127,14 +127,14 @@ static void check_layer(struct reading *r, struct at_lora_layer *l)
     shape_text(l->up, up_text, sizeof(up_text));
     if (!sizes(l->down, &rank, &in, &kernel) || !sizes(l->up, &out, &up_rank, &up_kernel) || up_kernel != 1 ||
         rank > MOST_RANK) {
-        at_listing_add(&r->shapes, l->id, ": %s and %s are no halves", down_text, up_text);
+        at_listing_tell(&r->shapes, l->id, ": %s and %s are no halves", down_text, up_text);
         return;
     }
     l->rank = (int)rank, l->in = (int64_t)in, l->out = (int64_t)out, l->kernel = (int)kernel;
     if (rank != up_rank)
-        at_listing_add(&r->ranks, l->id, ": %s and %s", down_text, up_text);
+        at_listing_tell(&r->ranks, l->id, ": %s and %s", down_text, up_text);
     else if (l->layer && (l->layer->in != l->in || l->layer->out != l->out || l->layer->kernel != l->kernel))
-        at_listing_add(&r->shapes, l->id, ": %s and %s, but the layer takes %lld and gives %lld, %dx%d", down_text,
+        at_listing_tell(&r->shapes, l->id, ": %s and %s, but the layer takes %lld and gives %lld, %dx%d", down_text,
                        up_text, (long long)l->layer->in, (long long)l->layer->out, l->layer->kernel, l->layer->kernel);
 }
 
@@ -146,38 +146,51 @@ static void set_alpha(struct reading *r, struct at_lora_layer *l, const struct a
     if (!t)
         return;
     if (t->elements != 1 || !at_safetensors_to_f32(r->d->file, t, &alpha) || !(fabsf(alpha) <= MOST_ALPHA))
-        at_listing_add(&r->alphas, t->name, "%s", t->elements == 1 ? " is out of range" : " is no single number");
+        at_listing_tell(&r->alphas, t->name, "%s", t->elements == 1 ? " is out of range" : " is no single number");
     else if (alpha != 0)
         l->alpha = alpha;
 }
 
-static bool report(struct reading *r)
+// What may be left out is a warning then.
+static bool report_left_out(const struct reading *r)
 {
-    struct at_lora_data *d = r->d;
+    const struct at_lora_data *d = r->d;
+    const char *of = r->p->layers ? "of this model" : "that is named as in an adapter";
+    const char *part = at_component_name(r->lacked);
+    int unknown = r->unknown.count, lacking = r->lacking.count;
     bool ok = true;
-    d->unknown = r->unknown.count;
-    d->lacking = r->lacking.count;
     if (r->p->ignore_unknown)
-        at_listing_warn(&r->unknown, d->log, "%s: %d tensors fit no layer and are left out", d->path, r->unknown.count);
+        at_listing_warn(&r->unknown, d->log, "%s: %d tensors fit no layer and are left out", d->path, unknown);
     else
-        ok = at_listing_report(&r->unknown, d->log, AT_ERROR_INPUT, "%s: %d tensors fit no layer %s (attune lora convert "
-                               "--ignore-unknown leaves them out)", d->path, r->unknown.count,
-                               r->p->layers ? "of this model" : "that is named as in an adapter");
+        ok = at_listing_report(&r->unknown, d->log, AT_ERROR_INPUT, "%s: %d tensors fit no layer %s (attune lora "
+                               "convert --ignore-unknown leaves them out)", d->path, unknown, of);
     if (r->p->drop_missing)
         at_listing_warn(&r->lacking, d->log, "%s: %d tensors are of the %s, which the model lacks, and are left out",
-                        d->path, r->lacking.count, at_component_name(r->lacked));
+                        d->path, lacking, part);
     else
-        ok = at_listing_report(&r->lacking, d->log, AT_ERROR_INPUT, "%s: %d tensors are of the %s, which the model lacks "
-                               "(attune lora convert --drop-missing leaves them out)", d->path, r->lacking.count,
-                               at_component_name(r->lacked)) && ok;
-    ok = at_listing_report(&r->twice, d->log, AT_ERROR_INPUT, "%s: %d tensors occur under two names", d->path,
-                           r->twice.count) && ok;
-    ok = at_listing_report(&r->lone, d->log, AT_ERROR_INPUT, "%s: %d layers are not whole", d->path, r->lone.count) && ok;
-    ok = at_listing_report(&r->ranks, d->log, AT_ERROR_INPUT, "%s: %d layers have two halves of different rank", d->path,
-                           r->ranks.count) && ok;
-    ok = at_listing_report(&r->shapes, d->log, AT_ERROR_INPUT, "%s: %d layers have shapes that do not fit; is the adapter "
-                           "for another model?", d->path, r->shapes.count) && ok;
-    ok = at_listing_report(&r->alphas, d->log, AT_ERROR_INPUT, "%s: %d alphas are wrong", d->path, r->alphas.count) && ok;
+        ok = at_listing_report(&r->lacking, d->log, AT_ERROR_INPUT, "%s: %d tensors are of the %s, which the model "
+                               "lacks (attune lora convert --drop-missing leaves them out)", d->path, lacking,
+                               part) && ok;
+    return ok;
+}
+
+static bool report(const struct reading *r)
+{
+    const struct at_lora_data *d = r->d;
+    const struct {
+        const struct at_listing *listing;
+        const char *what;
+    } wrong[] = {
+        {&r->twice, "tensors occur under two names"},
+        {&r->lone, "layers are not whole"},
+        {&r->ranks, "layers have two halves of different rank"},
+        {&r->shapes, "layers have shapes that do not fit; is the adapter for another model?"},
+        {&r->alphas, "alphas are wrong"},
+    };
+    bool ok = report_left_out(r);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+        ok = at_listing_report(wrong[i].listing, d->log, AT_ERROR_INPUT, "%s: %d %s", d->path, wrong[i].listing->count,
+                               wrong[i].what) && ok;
     if (ok && !d->count)
         ok = at_fail(d->log, AT_ERROR_INPUT, "%s: no tensor is named like one half of an adapter (.lora_A.weight, "
                      ".lora_down.weight, .lora.down.weight)", d->path);
@@ -246,7 +259,6 @@ static bool read_alphas(struct reading *r, bool on_disk)
     return text ? read_metadata(d, text) : !on_disk || read_config(d);
 }
 
-// Layers whose halves were left out for another reason leave nothing behind.
 static bool read_file(struct at_lora_data *d, const struct at_lora_data_params *p, bool on_disk)
 {
     struct reading r = {.d = d, .p = p};
@@ -256,6 +268,8 @@ static bool read_file(struct at_lora_data *d, const struct at_lora_data_params *
             check_layer(&r, &d->list[i]);
         choose_dialect(&r);
         ok = read_alphas(&r, on_disk);
+        d->unknown = r.unknown.count;
+        d->lacking = r.lacking.count;
         ok = report(&r) && ok;
     }
     at_free(r.alpha);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // An adapter as data: layers with their halves, whatever its file calls them.
 //
-//     struct at_lora_data *d = at_lora_data_open(log, "adapter.safetensors", &(struct at_lora_data_params){.layers = l});
+//     struct at_lora_data_params p = {.layers = layers};
+//     struct at_lora_data *d = at_lora_data_open(log, "adapter.safetensors", &p);
 //     for (int i = 0; d && i < d->count; i++)
 //         printf("%s rank %d\n", d->list[i].id, d->list[i].rank);
 //     at_lora_data_destroy(&d);
@@ -42,10 +43,10 @@ struct at_lora_data_params {
     bool drop_missing;              // leave parts out whose component `layers` lacks
 };
 
-// From a file, or a folder that holds pytorch_lora_weights.safetensors or adapter_model.safetensors. alpha is taken from
-// its .alpha tensors (kohya: 0 or absent is the rank), from lora_adapter_metadata (diffusers), or from adapter_config.json
-// beside the file (peft). All that is wrong is listed by name: keys that fit nothing, missing halves, shapes, a layer
-// under two names; other kinds of adapters are refused by what they are.
+// From a file, or a folder that holds pytorch_lora_weights.safetensors or adapter_model.safetensors. alpha is taken
+// from its .alpha tensors (kohya: 0 or absent is the rank), from lora_adapter_metadata (diffusers), or from
+// adapter_config.json beside the file (peft). All that is wrong is listed by name: keys that fit nothing, missing
+// halves, shapes, a layer under two names; other kinds of adapters are refused by what they are.
 struct at_lora_data *at_lora_data_open(struct at_log *log, const char *path, const struct at_lora_data_params *params);
 // The same from memory, which must outlive the data; `name` stands for the file in messages.
 struct at_lora_data *at_lora_data_parse(struct at_log *log, const char *name, const void *bytes, size_t size,

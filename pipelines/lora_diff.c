@@ -69,7 +69,8 @@ bool at_lora_layer_distance(const struct at_lora_data *a, const struct at_lora_l
     struct halves x = {0}, y = {0};
     *out = (struct at_lora_distance){0};
     if (la->in != lb->in || la->out != lb->out || la->kernel != lb->kernel)
-        return at_fail(a->log, AT_ERROR_INPUT, "%s: the layer has other sizes in %s than in %s", la->id, a->path, b->path);
+        return at_fail(a->log, AT_ERROR_INPUT, "%s: the layer has other sizes in %s than in %s", la->id, a->path,
+                       b->path);
     int most = la->rank > lb->rank ? la->rank : lb->rank;
     double *work = at_calloc(2 * (size_t)most * (size_t)most, sizeof(*work));
     bool ok = (work || at_fail_memory(a->log, 2 * (size_t)most * (size_t)most * sizeof(*work))) &&

@@ -234,7 +234,8 @@ static bool check(const struct merging *g)
             return false;
         at_names_free(&names, count);
     }
-    return !count || at_fail(g->log, AT_ERROR_INPUT, "%s: is not empty; give a folder that is not there yet", g->p->out);
+    return !count ||
+           at_fail(g->log, AT_ERROR_INPUT, "%s: is not empty; give a folder that is not there yet", g->p->out);
 }
 
 bool at_lora_merge(const struct at_model *m, const struct at_lora_merge_params *p)

@@ -18,8 +18,8 @@ static struct at_json get(struct at_json config, const char *prefix, const char 
     return at_json_get(config, key);
 }
 
-// Keys of alpha_pattern are regular expressions; what peft and diffusers write are names, and so a dot is any character,
-// ^ holds the start, and nothing else is special.
+// Keys of alpha_pattern are regular expressions; what peft and diffusers write are names, and so a dot is any
+// character, ^ holds the start, and nothing else is special.
 static bool plain_pattern(const char *key)
 {
     return !key[strcspn(key, "*+?()[]{}|\\$")];

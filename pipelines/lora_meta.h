@@ -7,9 +7,9 @@
 #include "core/io/json.h"
 #include "pipelines/lora_data.h"
 
-// Sets alpha of the component's layers as peft would: lora_alpha, or the first key of alpha_pattern that matches the end
-// of the layer's name; times sqrt(rank) with use_rslora. `prefix` stands before every field; "" for adapter_config.json.
-// Without any of these fields alpha is left.
+// Sets alpha of the component's layers as peft would: lora_alpha, or the first key of alpha_pattern that matches the
+// end of the layer's name; times sqrt(rank) with use_rslora. `prefix` stands before every field; "" for
+// adapter_config.json. Without r and lora_alpha nothing is changed.
 AT_NODISCARD bool at_lora_meta_read(struct at_json config, const char *prefix, struct at_lora_data *data,
                                     enum at_component component);
 // Writes the fields of one component's layers; `target_modules` are whole names.

@@ -2,7 +2,8 @@
 // How programs name the tensors of an adapter.
 //
 //     struct at_lora_key key;
-//     if (at_lora_key_parse("lora_unet_mid_block_attentions_0_proj_in.lora_down.weight", layers, &key) == AT_LORA_KNOWN)
+//     const char *text = "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight";
+//     if (at_lora_key_parse(text, layers, &key) == AT_LORA_KNOWN)
 //         ... key.layer->name is "mid_block.attentions.0.proj_in", key.half is AT_LORA_DOWN ...
 #ifndef PIPELINES_LORA_NAMES_H
 #define PIPELINES_LORA_NAMES_H
@@ -43,8 +44,7 @@ enum at_lora_known {
     AT_LORA_LACKING, // of a component (key.component) that the list does not have
 };
 
-// `layers` NULL: names are taken as they are. A text encoder's layers have names of their own in one component at a time
-// (text_encoder before text_encoder_2) where the key does not say which.
+// `layers` NULL: names are taken as they are. Where a key does not say which text encoder it is of, it is text_encoder.
 enum at_lora_known at_lora_key_parse(const char *key, const struct at_layers *layers, struct at_lora_key *out);
 // The tensor's name in a dialect, freed with at_free; NULL: no memory. `layers` tells SDXL from the others.
 char *at_lora_key_print(enum at_lora_dialect dialect, const struct at_layers *layers, const struct at_layer *layer,

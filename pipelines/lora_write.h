@@ -14,8 +14,8 @@ struct at_lora_write_params {
     const char *architecture; // "stable-diffusion-v1/lora"; NULL: not known
 };
 
-// Replaces the file, or files. The effect alpha / rank * up(down(x)) is kept: where the dialect has no place for alpha it
-// goes into `up`. Metadata of the source are carried over, but for what no longer holds. All dialects but diffusers'
+// Replaces the file, or files. The effect alpha / rank * up(down(x)) is kept: where the dialect has no place for alpha
+// it goes into `up`. Metadata of the source are carried over, but for what no longer holds. All dialects but diffusers'
 // need the data to be read with a list of layers.
 AT_NODISCARD bool at_lora_write(const struct at_lora_data *data, const struct at_lora_write_params *params);
 

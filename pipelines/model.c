@@ -233,7 +233,7 @@ struct at_model *at_model_open(struct at_device *dev, const struct at_model_para
     bool guidance = false, ok = m->source && read_class(m, &guidance) && read_configs(m, parts) &&
                         check_fit(m, parts, guidance) && (m->stages = at_model_stages_create(log));
     for (size_t i = 0; ok && i < sizeof(list) / sizeof(*list); i++)
-        if (parts & list[i].bit && list[i].text != &m->text[m->texts])
+        if (parts & ~p->weightless & list[i].bit && list[i].text != &m->text[m->texts])
             ok = open_weights(m, &list[i], p);
     if (!ok) {
         at_fail_unsaid(log);

@@ -25,6 +25,7 @@ struct at_model_params {
     const char *path;   // NULL: the embedded model
     const struct at_source_options *reading; // of its files; NULL: as they are
     unsigned parts;     // bits of enum at_part; 0: all
+    unsigned weightless; // parts of which all is read but the weights: they tell sizes, and serve for nothing else
     unsigned trainable; // parts that collect gradients
     int replicas;       // of the gradients; 0: one
     bool check;         // look at everything but read no weights: no device is needed, and the model serves for nothing

@@ -37,8 +37,10 @@ struct at_preview *at_preview_open(struct at_model *m, const struct at_preview_p
     p->params = *params;
     bool ok = params->vae ? (p->vae = at_vae_folder_open(m->dev, params->vae, m->log)) && check_vae(p, m)
                           : at_latent_rgb_fit(m, &p->rgb);
-    if (!ok)
+    if (!ok) {
+        at_fail_unsaid(m->log);
         at_preview_close(&p);
+    }
     return p;
 }
 
@@ -163,7 +165,7 @@ bool at_preview_step(struct at_preview *p, struct at_model *m, const float *x0, 
         at_image_finish(&sheet.image);
     }
     at_free(pixels);
-    return ok;
+    return ok || at_fail_unsaid(m->log);
 }
 
 // One picture of a sheet.

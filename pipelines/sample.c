@@ -350,9 +350,10 @@ static bool fit_batch(struct batch *b)
     if (least == SIZE_MAX)
         return true; // it fails for another reason, which the real run says
     return at_fail(m->log, AT_ERROR_DEVICE, "one picture needs %.1f MiB, %.1f of them for weights, but the limit is "
-                   "%.1f MiB; raise --memory-limit, or lower --width and --height%s",
+                   "%.1f MiB; raise --memory-limit, or lower --width and --height%s%s",
                    (double)(m->dev->allocated + least) / (1 << 20), (double)m->dev->allocated / (1 << 20),
-                   (double)limit / (1 << 20), b->p->vae_tile == AT_TILE_AUTO ? "" : ", or allow --vae-tile auto");
+                   (double)limit / (1 << 20), at_device_offload_knob(m->dev),
+                   b->p->vae_tile == AT_TILE_AUTO ? "" : ", or allow --vae-tile auto");
 }
 
 // A latent consistency model takes the guidance scale as an input, and no negative prompt.

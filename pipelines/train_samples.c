@@ -95,7 +95,7 @@ static bool write_sheet(struct at_train_samples *s, int64_t step)
     at_free(folder);
     at_free(name);
     at_free(path);
-    return ok;
+    return ok || at_fail_unsaid(log);
 }
 
 static bool goes_on(void *priv, double done)

@@ -6,18 +6,20 @@
 #include "tools/models.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 struct job {
     struct at_cli *cli;
     struct at_device_choice device;
     struct at_bench_model_params params;
     struct at_source_options reading;
+    struct at_texts tasks;
     int rows;
     bool json;
 
     struct at_ceilings ceilings;
     struct at_json_doc *doc;
-    struct at_json tasks;
+    struct at_json list;
 };
 
 // The op with the next smaller share of time after `last` (-1: the largest); -1: none.
@@ -57,11 +59,13 @@ static bool take(void *priv, const struct at_bench_task *task)
 {
     struct job *j = priv;
     double gflops = task->flops / task->seconds * 1e-9, share = task->flops / task->seconds / j->ceilings.fma;
-    struct at_json out = at_json_put_object(j->tasks, NULL);
+    struct at_json out = at_json_put_object(j->list, NULL);
     at_json_put_str(out, "task", task->name);
     at_json_put_str(out, "unit", task->unit);
     at_json_put_int(out, "items", task->items);
     at_json_put_num(out, "seconds", task->seconds);
+    if (task->processor > 0)
+        at_json_put_num(out, "processor_seconds", task->processor);
     at_json_put_num(out, "items_per_second", task->items / task->seconds);
     at_json_put_num(out, "gflop_s", gflops);
     at_json_put_num(out, "percent", share * 100);
@@ -75,10 +79,25 @@ static bool take(void *priv, const struct at_bench_task *task)
     return !at_interrupted();
 }
 
+static bool choose_tasks(struct job *j)
+{
+    static const char *const words[] = {"decode", "denoiser", "sampling", "dpo"}; // as enum at_bench_kind
+    for (size_t i = 0; i < j->tasks.count; i++) {
+        const char *word = j->tasks.items[i];
+        size_t k = 0;
+        while (k < 4 && strcmp(word, words[k]) != 0)
+            k++;
+        if (k == 4)
+            return at_fail(&j->cli->log, AT_ERROR_USAGE, "--task %s: there are decode, denoiser, sampling and dpo", word);
+        j->params.kinds |= 1u << k;
+    }
+    return true;
+}
+
 static bool work(struct job *j)
 {
     struct at_log *log = &j->cli->log;
-    struct at_device *dev = at_device_choose(&j->device, log);
+    struct at_device *dev = choose_tasks(j) ? at_device_choose(&j->device, log) : NULL;
     bool ok = dev && (j->doc = at_json_create(log, false)) && at_ceilings_measure(dev, &j->ceilings);
     if (ok) {
         j->params.model = at_model_word(j->params.model);
@@ -88,7 +107,7 @@ static bool work(struct job *j)
         struct at_json root = at_json_root(j->doc);
         at_json_put_str(root, "model", j->params.model ? j->params.model : "embedded");
         at_bench_head(dev, &j->ceilings, root, j->json);
-        j->tasks = at_json_put_array(root, "tasks");
+        j->list = at_json_put_array(root, "tasks");
         ok = at_bench_model(dev, &j->params);
         at_json_put_int(root, "size", j->params.size);
         at_json_put_int(root, "batch", j->params.batch);
@@ -108,7 +127,8 @@ static bool run(struct at_cli *cli, int argc, char **argv)
                  "LoRA, cached latents), as the commands run them, on made-up latents. MiB is what a task takes of the "
                  "device's memory beside the weights. Below stand the ops that took most of the time (CPU only).",
         .example = "  attune bench model --batch 16\n"
-                   "  attune bench model -m stable-diffusion-v1-5 --size 512 --device vulkan --json\n",
+                   "  attune bench model -m stable-diffusion-v1-5 --size 512 --device vulkan --json\n"
+                   "  attune bench model -m folder-of-configs --untrained --task denoiser --task dpo --device cpu\n",
     };
     struct job j = {.cli = cli, .rows = 8, .params = {.seconds = 2}};
     const struct at_option rows[] = {
@@ -119,7 +139,14 @@ static bool run(struct at_cli *cli, int argc, char **argv)
          .max = 8192},
         {"batch", 'b', AT_OPTION_INT, &j.params.batch, "N", "images, and pairs",
          .zero = "latents of 64x64 in all, at most 16", .min = 0, .max = AT_BENCH_PAIRS},
+        {"task", 0, AT_OPTION_LIST, &j.tasks, "NAME",
+         "decode, denoiser, sampling (with the denoiser) or dpo; parts of the model that no task needs are not loaded",
+         .zero = "all four"},
+        {"untrained", 0, AT_OPTION_FLAG, &j.params.untrained, NULL,
+         "random weights: the folder needs configs alone, and the speed is the same"},
         {"seconds", 0, AT_OPTION_REAL, &j.params.seconds, "X", "spent on a task, about", .min = 0.001, .max = 3600},
+        {"runs", 0, AT_OPTION_INT, &j.params.runs, "N", "timed, of a task", .zero = "what --seconds allows, 3 at least",
+         .min = 0, .max = AT_BENCH_RUNS},
         {"rows", 0, AT_OPTION_INT, &j.rows, "N", "ops shown for a task", .min = 0, .max = AT_OP_COUNT},
         {"json", 0, AT_OPTION_FLAG, &j.json, NULL, "print the result as JSON, with all ops", .here = true},
         {0},

@@ -6,6 +6,7 @@
 #include "tools/invert_files.h"
 #include "tools/plan.h"
 #include "tools/request.h"
+#include "tools/tile_option.h"
 
 #include <string.h>
 
@@ -16,7 +17,7 @@ struct job {
     struct at_device_choice device;
     struct at_source_options reading;
     struct at_texts images, prompts, loras;
-    const char *model, *out, *negative, *size;
+    const char *model, *out, *negative, *size, *tile;
     struct at_invert_params params;
     bool force, json, quiet;
 
@@ -55,8 +56,9 @@ static void add_options(struct at_options *o, struct job *j)
         {"cfg-rescale", 0, AT_OPTION_REAL, &s->cfg_rescale, "X", AT_REQUEST_RESCALE, .min = 0, .max = 1},
         {"batch", 0, AT_OPTION_INT, &s->batch, "N", "pictures at once", .zero = "chosen", .min = 0, .max = 4096},
         {"memory-limit", 0, AT_OPTION_SIZE, &s->memory_limit, "SIZE",
-         "memory of the device to stay within, such as 2G: fewer pictures at once as needed",
+         "memory of the device to stay within, such as 2G: fewer pictures at once, then the autoencoder in tiles, as needed",
          .zero = "what the device has"},
+        at_tile_option(&j->tile),
         {"json", 0, AT_OPTION_FLAG, &j->json, NULL, "print the errors as JSON", .here = true},
         {"quiet", 'q', AT_OPTION_FLAG, &j->quiet, NULL, "no progress", .here = true},
         {0},
@@ -164,7 +166,7 @@ static bool check_size(struct job *j)
 static bool prepare(struct job *j)
 {
     struct at_log *log = &j->cli->log;
-    if (!read_size(j) || !list_items(j) || !at_loaded_parse(log, j->model, &j->loras, &j->loaded))
+    if (!at_tile_read(j->tile, &j->params.sample.vae_tile, log) || !read_size(j) || !list_items(j) || !at_loaded_parse(log, j->model, &j->loras, &j->loaded))
         return false;
     j->loaded.reading = &j->reading;
     if (!j->cli->planning && !at_invert_may_write(j->out, j->force, log))

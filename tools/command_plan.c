@@ -16,7 +16,8 @@ static bool run(struct at_cli *cli, int argc, char **argv)
                  "JSON.",
         .commands = commands,
         .example = "  attune plan train dpo -o runs/warm --batch 32 --memory-limit 200M\n"
-                   "  attune plan --json sample -p \"red apple\" --count 16\n",
+                   "  attune plan --json sample -p \"red apple\" --count 16\n"
+                   "  attune plan sample -m stable-diffusion-v1-5 -p \"a red kite\" --weights f16\n",
     };
     struct at_planning planning = {0};
     if (argc > 1 && strcmp(argv[1], "--json") == 0) {

@@ -18,7 +18,8 @@ void at_device_options(struct at_options *options, struct at_device_choice *choi
         {"threads", 0, AT_OPTION_INT, &choice->threads, "N", "threads of the CPU device", .zero = "one a core",
          .min = 0, .max = 1024},
         {"weights", 0, AT_OPTION_TEXT, &choice->weights, "TYPE",
-         "f32, f16, bf16 or auto: what matrices that are not trained are kept as; sums are f32",
+         "f32, f16, bf16 or auto: what matrices that are not trained are kept as; sums are f32 (attune plan: "
+         "any but auto needs no weight files)",
          .zero = "auto: as the files have them"},
         {"offload", 0, AT_OPTION_FLAG, &choice->offload, NULL,
          "keep frozen weights in the host's memory and copy each to the GPU when it is used: for models larger than "
@@ -108,7 +109,7 @@ struct at_device *at_device_choose(const struct at_device_choice *choice, struct
         return NULL;
     dev->guard = choice->guard;
     dev->weights = weights;
-    dev->offload = choice->offload && dev->api->host_create;
+    dev->offload = choice->offload && dev->own_memory;
     if (choice->offload && !dev->offload)
         at_warn(log, "--offload does nothing here: the CPU computes in the host's memory");
     return dev;

@@ -24,8 +24,9 @@ static void warn_of_lost(const struct at_lora_data *d, enum at_lora_dialect to)
         return;
     for (int i = 0; i < d->count; i++)
         for (size_t k = 0; k < sizeof(starts) / sizeof(*starts); k++)
-            if (d->list[i].component == AT_COMPONENT_UNET && strncmp(d->list[i].name, starts[k], strlen(starts[k])) == 0)
-                at_listing_add(&lost, d->list[i].id, "%s", "");
+            if (d->list[i].component == AT_COMPONENT_UNET &&
+                strncmp(d->list[i].name, starts[k], strlen(starts[k])) == 0)
+                at_listing_add(&lost, d->list[i].id);
     at_listing_warn(&lost, d->log, "versions of diffusers do not read %d layers under kohya's names (diffusers#14005)",
                     lost.count);
 }
@@ -40,8 +41,8 @@ static bool convert(struct at_log *log, const struct job *j, const char *in, con
     enum at_lora_dialect to = (enum at_lora_dialect)j->to;
     bool ok = at_lora_fit(log, in, j->model, &fit);
     if (ok && !fit.layers)
-        ok = at_fail(log, AT_ERROR_INPUT, "%s: fits none of SD 1.x, SD 2.x, SDXL and the embedded model; give the model it "
-                     "is for with -m", in);
+        ok = at_fail(log, AT_ERROR_INPUT, "%s: fits none of SD 1.x, SD 2.x, SDXL and the embedded model; give the "
+                     "model it is for with -m", in);
     struct at_lora_data_params p = {.layers = fit.layers, .ignore_unknown = j->ignore_unknown,
                                     .drop_missing = j->drop_missing};
     struct at_lora_write_params w = {.path = out, .dialect = to, .convert = j->dtype > 0, .dtype = dtypes[j->dtype],
@@ -63,11 +64,12 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .name = "attune lora convert",
         .summary = "an adapter in the naming of another program",
         .synopsis = "IN OUT --to DIALECT [-m MODEL]",
-        .about = "diffusers: today's names, ranks and alphas in the metadata. diffusers-old: of 2023, alpha goes into the "
-                 "weights. kohya: of sd-scripts and most UIs; for SDXL with the original names of layers, as sd-scripts "
-                 "writes them. kohya-diffusers: the same with diffusers' names of layers. comfyui: original names with "
-                 "dots. peft: OUT is a folder for PeftModel.from_pretrained, its text encoder named as in transformers 5. Names with underscores can only be read "
-                 "against a list of layers: of the model given with -m, or of the one that fits best.",
+        .about = "diffusers: today's names, ranks and alphas in the metadata. diffusers-old: of 2023, alpha goes into "
+                 "the weights. kohya: of sd-scripts and most UIs; for SDXL with the original names of layers, as "
+                 "sd-scripts writes them. kohya-diffusers: the same with diffusers' names of layers. comfyui: original "
+                 "names with dots. peft: OUT is a folder for PeftModel.from_pretrained, its text encoder named as in "
+                 "transformers 5. Names with underscores can only be read against a list of layers: of the model given "
+                 "with -m, or of the one that fits best.",
         .example = "  attune lora convert runs/warm warm.safetensors --to kohya --dtype f16\n"
                    "  attune lora convert pixel-art.safetensors pixel-art-peft --to peft -m sdxl-base\n",
         .arguments = 2,

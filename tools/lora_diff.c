@@ -74,8 +74,8 @@ static bool report(struct at_cli *cli, struct job *j)
     if (ok && j->json)
         return at_cli_print_json(cli, j->doc);
     if (ok)
-        printf("%d layers in both, %d only in A, %d only in B; relative difference %.3g in all, %.3g at most in a layer\n",
-               j->common, j->only[0], j->only[1], relative, j->worst);
+        printf("%d layers in both, %d only in A, %d only in B; relative difference %.3g in all, %.3g at most in a "
+               "layer\n", j->common, j->only[0], j->only[1], relative, j->worst);
     return ok;
 }
 
@@ -85,9 +85,9 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .name = "attune lora diff",
         .summary = "how far two adapters are apart",
         .synopsis = "A B [-m MODEL] [--json]",
-        .about = "Layers that only one of them has; and of the others the Frobenius norm of the difference of what they "
-                 "add to a weight, alpha / rank * up down, relative to the larger of the two. Names, ranks and types of "
-                 "values may differ.",
+        .about = "Layers that only one of them has; and of the others the Frobenius norm of the difference of what "
+                 "they add to a weight, alpha / rank * up down, relative to the larger of the two. Names, ranks and "
+                 "types of values may differ.",
         .example = "  attune lora diff runs/warm warm-kohya.safetensors\n",
         .arguments = 2,
     };

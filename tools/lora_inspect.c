@@ -142,8 +142,8 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .name = "attune lora inspect",
         .summary = "what is in an adapter's file",
         .synopsis = "FILE [-m MODEL] [--json]",
-        .about = "Naming, ranks, alphas, layers and metadata, and which model it is for; what fits no layer is listed. An "
-                 "adapter whose up halves are all 0 does nothing: it was not trained.",
+        .about = "Naming, ranks, alphas, layers and metadata, and which model it is for; what fits no layer is listed. "
+                 "An adapter whose up halves are all 0 does nothing: it was not trained.",
         .example = "  attune lora inspect runs/warm\n"
                    "  attune lora inspect pixel-art.safetensors -m sdxl-base --json\n",
         .arguments = 1,

@@ -31,9 +31,10 @@ static bool merge(struct job *j, const struct at_texts *files)
     struct at_lora_share shares[AT_LOADED_LORAS];
     struct at_model *m = NULL;
     struct at_layers *layers = NULL;
-    bool ok = at_loaded_parse(log, j->model, files, &l) &&
-              (m = at_model_open(NULL, &(struct at_model_params){.path = l.path, .reading = &j->reading, .check = true}, log)) &&
-              (layers = at_lora_layers(m));
+    struct at_model_params open = {.reading = &j->reading, .check = true};
+    bool ok = at_loaded_parse(log, j->model, files, &l);
+    open.path = l.path;
+    ok = ok && (m = at_model_open(NULL, &open, log)) && (layers = at_lora_layers(m));
     for (int i = 0; ok && i < l.count; i++) {
         ok = (data[i] = at_lora_data_open(log, l.files[i].path, &(struct at_lora_data_params){.layers = layers}));
         shares[i] = (struct at_lora_share){data[i], (double)l.files[i].scale};
@@ -61,8 +62,9 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .name = "attune lora merge",
         .summary = "adapters put into the weights of a model",
         .synopsis = "FILE[:SCALE]... -o FOLDER [-m MODEL]",
-        .about = "Writes the whole model as a folder in the layout of diffusers. Each weight becomes W + scale * alpha / "
-                 "rank * up down, computed in double and rounded once, to the type the model is stored in or to --dtype.",
+        .about = "Writes the whole model as a folder in the layout of diffusers. Each weight becomes W + scale * alpha "
+                 "/ rank * up down, computed in double and rounded once, to the type the model is stored in or to "
+                 "--dtype.",
         .example = "  attune lora merge runs/warm:0.8 style.safetensors:0.5 -m stable-diffusion-v1-5 -o warm-model\n",
         .arguments = AT_LOADED_LORAS,
     };

@@ -5,5 +5,7 @@
 
 // Seconds since some moment before the program began.
 double at_clock(void);
+// Seconds that processors have worked for the program, in all its threads: what other programs do hardly counts.
+double at_clock_processor(void);
 
 #endif

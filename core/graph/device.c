@@ -16,6 +16,11 @@ void at_device_close(struct at_device **dev)
     *dev = NULL;
 }
 
+const char *at_device_offload_knob(const struct at_device *dev)
+{
+    return dev->own_memory && !dev->offload ? ", --offload" : "";
+}
+
 static void count_host(struct at_device *dev, size_t bytes)
 {
     size_t *peak = &dev->peak_used[AT_USE_HOST];
@@ -25,7 +30,7 @@ static void count_host(struct at_device *dev, size_t bytes)
 
 static struct at_buffer *allocate(struct at_device *dev, size_t bytes, enum at_use use)
 {
-    bool host = use == AT_USE_HOST && dev->api->host_create;
+    bool host = use == AT_USE_HOST && dev->own_memory;
     struct at_buffer *b = host ? dev->api->host_create(dev, bytes) : dev->api->buffer_create(dev, bytes);
     if (b && use == AT_USE_HOST)
         count_host(dev, bytes);

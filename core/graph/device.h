@@ -45,7 +45,8 @@ struct at_device {
     size_t max_chunk; // largest allocation; 0: no limit
     size_t memory;    // all there is; 0: not known
     enum at_weights weights; // set before weights are allocated
-    bool offload;     // frozen weights are to live in host memory (at_fetch), if the device has memory of its own
+    bool own_memory;  // apart from the host's: weights can be offloaded from it
+    bool offload;     // frozen weights are to live in host memory (at_fetch); only with own_memory
     bool guard;       // look at every value; set before plans are compiled (guard.h)
     int workers;      // plans that may run at the same time, each from a thread of its own (in an OpenMP team)
     size_t allocated, peak; // bytes now and at most
@@ -56,7 +57,7 @@ struct at_device {
 struct at_device_api {
     void (*close)(struct at_device *dev);
     struct at_buffer *(*buffer_create)(struct at_device *dev, size_t bytes); // zeroed; NULL: out of memory, logged
-    // The same in memory of the host that the device's kernels can read. NULL: the device has no memory of its own.
+    // The same in memory of the host that the device's kernels can read; called on devices with own_memory.
     struct at_buffer *(*host_create)(struct at_device *dev, size_t bytes);
     void (*buffer_destroy)(struct at_device *dev, struct at_buffer *buffer);
     // Copies n elements; `dtype` is what the host side holds: halves as they are, on both sides.
@@ -70,6 +71,8 @@ struct at_device_api {
 };
 
 void at_device_close(struct at_device **dev);
+// What a list of ways to save memory goes on with: ", --offload", or "" where that is in use or does nothing.
+const char *at_device_offload_knob(const struct at_device *dev);
 
 // A flat vector that outlives plans: weights, gradients, optimiser state. Weights may be halves.
 struct at_store {

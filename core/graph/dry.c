@@ -34,8 +34,8 @@ static struct at_buffer *buffer_create(struct at_device *dev, size_t bytes)
 {
     if (!dev->max_chunk || bytes <= dev->max_chunk)
         return &nothing;
-    at_fail(dev->log, AT_ERROR_DEVICE, "%zu MiB are needed in one piece, but the device allocates at most %zu MiB",
-            bytes >> 20, dev->max_chunk >> 20);
+    at_fail(dev->log, AT_ERROR_DEVICE, "%.1f MiB are needed in one piece, but the device allocates at most %.1f MiB",
+            (double)bytes / (1 << 20), (double)dev->max_chunk / (1 << 20));
     return NULL;
 }
 
@@ -119,6 +119,7 @@ struct at_device *at_dry_open(const struct at_device *like, struct at_log *log)
                                 .memory = like->memory,
                                 .weights = like->weights,
                                 .workers = like->workers,
+                                .own_memory = like->own_memory,
                                 .offload = like->offload};
     memcpy(d->dev.name, like->name, sizeof(d->dev.name));
     return &d->dev;

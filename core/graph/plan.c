@@ -232,9 +232,9 @@ static bool pack(struct planner *p)
         struct block *b = &p->blocks[i];
         if (b->bytes > limit) {
             ok = at_fail(log, AT_ERROR_DEVICE,
-                         "one tensor needs %zu MiB, but the device allocates at most %zu MiB at once: "
+                         "one tensor needs %.1f MiB, but the device allocates at most %.1f MiB at once: "
                          "use a smaller batch or image size",
-                         b->bytes >> 20, limit >> 20);
+                         (double)b->bytes / (1 << 20), (double)limit / (1 << 20));
             break;
         }
         for (b->chunk = 0;; b->chunk++) {

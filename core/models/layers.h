@@ -4,7 +4,7 @@
 //
 //     struct at_layers *l = at_layers_create(log);
 //     ok = l && at_layers_add_unet(l, &config);
-//     const struct at_layer *q = at_layers_find(l, AT_COMPONENT_UNET, "input_blocks_1_1_transformer_blocks_0_attn1_to_q");
+//     const struct at_layer *in = at_layers_find(l, AT_COMPONENT_UNET, "input_blocks_1_1_proj_in");
 //     at_layers_destroy(&l);
 #ifndef CORE_MODELS_LAYERS_H
 #define CORE_MODELS_LAYERS_H

@@ -4,29 +4,47 @@
 #include "core/ops/build.h"
 #include "core/ops/op.h"
 
-#define QUERIES 128 // queries whose scores a thread holds at once
+// The scores that a thread holds at once: they stay in its L2 cache.
+#define QUERIES 240
+#define KEYS 512
 
 #ifdef AT_KERNEL
 #include "core/cpu/kernel.h"
 
-// Softmax of each row of s (rows, keys); row i may see keys 0 .. first + i if causal.
-static void softmax(real *s, int64_t rows, int64_t keys, bool causal, int64_t first)
+// Some queries of a head, as they meet one block of keys after the other (Milakov & Gimelshein 2018; Dao et al. 2022).
+struct rows {
+    int64_t first, count; // queries
+    real top[QUERIES], sum[QUERIES]; // the largest score so far, and the sum of exp(score - top)
+};
+
+// Scores s (rows, keys) become exp(s - top); what was summed into y (row stride `width`, d columns) follows a new top.
+// Row i sees the first `seen` + i of these keys; `fresh`: the first block of keys.
+static void weigh(struct rows *r, real *s, int64_t keys, int64_t seen, bool fresh, real *y, int64_t width, int64_t d)
 {
-    for (int64_t i = 0; i < rows; i++, s += keys) {
-        int64_t seen = causal && first + i + 1 < keys ? first + i + 1 : keys;
-        real top = s[0], sum = 0;
-        for (int64_t j = 1; j < seen; j++)
+    for (int64_t i = 0; i < r->count; i++, s += keys, y += width) {
+        int64_t n = seen + i < keys ? seen + i : keys;
+        if (n <= 0) {
+            memset(s, 0, (size_t)keys * sizeof(*s));
+            continue;
+        }
+        real top = fresh ? s[0] : r->top[i], sum = 0;
+#pragma omp simd reduction(max : top)
+        for (int64_t j = 0; j < n; j++)
             top = s[j] > top ? s[j] : top;
 #pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j < seen; j++) {
+        for (int64_t j = 0; j < n; j++) {
             s[j] = real_exp(s[j] - top);
             sum += s[j];
         }
-        real inverse = 1 / sum;
-        for (int64_t j = 0; j < seen; j++)
-            s[j] *= inverse;
-        for (int64_t j = seen; j < keys; j++)
-            s[j] = 0;
+        memset(s + n, 0, (size_t)(keys - n) * sizeof(*s));
+        if (!fresh && top > r->top[i]) {
+            real shrink = real_exp(r->top[i] - top);
+            r->sum[i] *= shrink;
+            for (int64_t j = 0; j < d; j++)
+                y[j] *= shrink;
+        }
+        r->sum[i] = fresh ? sum : r->sum[i] + sum;
+        r->top[i] = top;
     }
 }
 
@@ -36,19 +54,32 @@ AT_HOST(attention)
     const struct at_node *node = k->node;
     struct at_shape q = node->in[0]->shape, kv = node->in[1]->shape;
     int64_t lq = q.dim[1], lk = kv.dim[1], width = q.dim[2], heads = node->attr.i[0], d = width / heads;
-    int64_t blocks = (lq + QUERIES - 1) / QUERIES;
-    real *scores = (real *)k->scratch + k->thread * (QUERIES * lk);
+    int64_t blocks = (lq + QUERIES - 1) / QUERIES, parts = (lk + KEYS - 1) / KEYS;
+    bool causal = node->attr.i[1];
+    int64_t most_q = lq < QUERIES ? lq : QUERIES, most_k = lk < KEYS ? lk : KEYS;
+    real *scores = (real *)k->scratch + k->thread * most_q * most_k;
     struct at_share s = at_share_of(k, q.dim[0] * heads * blocks);
+    struct rows r;
     for (int64_t unit = s.begin; unit < s.end; unit++) {
-        int64_t first = unit % blocks * QUERIES, head = unit / blocks % heads, n = unit / (blocks * heads);
-        int64_t rows = lq - first < QUERIES ? lq - first : QUERIES;
-        const real *pq = (const real *)k->in[0] + (n * lq + first) * width + head * d;
-        const real *pk = (const real *)k->in[1] + n * lk * width + head * d;
-        const real *pv = (const real *)k->in[2] + n * lk * width + head * d;
-        real_gemm(false, true, rows, lk, d, (real)node->attr.f[0], pq, width, pk, width, 0, scores, lk);
-        softmax(scores, rows, lk, node->attr.i[1], first);
-        real_gemm(false, false, rows, d, lk, 1, scores, lk, pv, width, 0,
-                  (real *)k->out + (n * lq + first) * width + head * d, width);
+        int64_t block = unit % blocks, head = unit / blocks % heads, n = unit / (blocks * heads);
+        r.first = lq * block / blocks;
+        r.count = lq * (block + 1) / blocks - r.first;
+        int64_t at = (n * lq + r.first) * width + head * d;
+        real *y = (real *)k->out + at;
+        for (int64_t part = 0; part < parts; part++) {
+            int64_t begin = lk * part / parts, keys = lk * (part + 1) / parts - begin;
+            int64_t from = (n * lk + begin) * width + head * d, seen = causal ? r.first + 1 - begin : keys;
+            if (seen + r.count <= 1)
+                break;
+            real_gemm(false, true, r.count, keys, d, (real)node->attr.f[0], (const real *)k->in[0] + at, width,
+                      (const real *)k->in[1] + from, width, false, scores, keys);
+            weigh(&r, scores, keys, seen, part == 0, y, width, d);
+            real_gemm(false, false, r.count, d, keys, 1, scores, keys, (const real *)k->in[2] + from, width, part > 0,
+                      y, width);
+        }
+        for (int64_t i = 0; i < r.count; i++)
+            for (int64_t j = 0; j < d; j++)
+                y[i * width + j] /= r.sum[i];
     }
 }
 
@@ -78,7 +109,8 @@ static bool lower(struct at_lower *l)
 
 static size_t scratch(const struct at_node *n, int threads)
 {
-    return (size_t)(QUERIES * n->in[1]->shape.dim[1] * threads);
+    int64_t lq = n->in[0]->shape.dim[1], lk = n->in[1]->shape.dim[1];
+    return (size_t)((lq < QUERIES ? lq : QUERIES) * (lk < KEYS ? lk : KEYS) * threads);
 }
 
 static bool infer(struct at_node *n, char *why, size_t size)
@@ -119,6 +151,9 @@ static const struct at_op_case cases[] = {
     {.in = {{3, {1, 131, 8}}, {3, {1, 131, 8}}, {3, {1, 131, 8}}}, .attr = {.i = {1, 1}, .f = {0.3f}}},
     {.in = {{3, {3, 65, 40}}, {3, {3, 77, 40}}, {3, {3, 77, 40}}}, .attr = {.i = {2, 0}, .f = {0.22f}}, .low = -3, .high = 3},
     {.in = {{3, {1, 70, 132}}, {3, {1, 35, 132}}, {3, {1, 35, 132}}}, .attr = {.i = {1, 0}, .f = {0.1f}}},
+    // Several blocks of queries and of keys; a causal row that sees none of a block.
+    {.in = {{3, {1, 500, 8}}, {3, {1, 1100, 8}}, {3, {1, 1100, 8}}}, .attr = {.i = {2, 0}, .f = {2}}, .low = -2, .high = 2},
+    {.in = {{3, {1, 1030, 4}}, {3, {1, 1030, 4}}, {3, {1, 1030, 4}}}, .attr = {.i = {1, 1}, .f = {2}}, .low = -2, .high = 2},
     {.in = {{3, {1, 17, 80}}, {3, {1, 17, 80}}, {3, {1, 17, 80}}}, .attr = {.i = {1, 0}, .f = {0.11f}}},
 };
 

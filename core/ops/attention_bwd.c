@@ -24,6 +24,7 @@ static void probabilities(const struct head *h, int64_t first, int64_t rows, rea
     for (int64_t i = 0; i < rows; i++, p += h->lk) {
         int64_t seen = h->causal && first + i + 1 < h->lk ? first + i + 1 : h->lk;
         real top = p[0], sum = 0;
+#pragma omp simd reduction(max : top)
         for (int64_t j = 1; j < seen; j++)
             top = p[j] > top ? p[j] : top;
 #pragma omp simd reduction(+ : sum)

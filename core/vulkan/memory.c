@@ -63,7 +63,7 @@ static bool allocate(struct at_vk_buffer *buffer, const char *name)
     if (!buffer->host && need.size > dev->info.memory - dev->allocated)
         return at_fail(dev->log, AT_ERROR_DEVICE,
                        "out of device memory: %s needs %" PRIu64 " MiB, and %" PRIu64 " of %" PRIu64 " MiB are in use; "
-                       "use a smaller batch or resolution, or a device with more memory",
+                       "use --offload, a smaller batch or resolution, or a device with more memory",
                        name, need.size >> 20, dev->allocated >> 20, dev->info.memory >> 20);
     VkMemoryAllocateFlagsInfo flags = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
                                        .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT};

@@ -27,6 +27,7 @@ expect 2 'needs --sample-prompts' train dpo -o run --sample-every 5 --device cpu
 expect 3 'none.txt' train dpo -o run --sample-every 5 --sample-prompts none.txt --device cpu
 expect 2 'unexpected argument "kite"' sample -p red kite
 expect 2 '"gpu" is none of' sample -m x -p a --device gpu
+expect 2 'did you mean f16?' sample -m x -p a --weights fp16
 expect 2 'needs --out' train dpo -d pairs.jsonl
 expect 2 'needs --data' train dpo -m x -o run
 expect 2 'leave one or the other out' train dpo -o run --full --rank 4

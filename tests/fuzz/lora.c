@@ -65,9 +65,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (!dev)
         set_up();
-    read_and_write(data, size, &(struct at_lora_data_params){.layers = layers});
-    read_and_write(data, size, &(struct at_lora_data_params){.layers = layers, .ignore_unknown = true, .drop_missing = true});
-    read_and_write(data, size, &(struct at_lora_data_params){.layers = NULL});
+    struct at_lora_data_params strict = {.layers = layers}, none = {0};
+    struct at_lora_data_params lax = {.layers = layers, .ignore_unknown = true, .drop_missing = true};
+    read_and_write(data, size, &strict);
+    read_and_write(data, size, &lax);
+    read_and_write(data, size, &none);
     load(data, size);
     return 0;
 }

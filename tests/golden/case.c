@@ -138,6 +138,8 @@ void at_case_load(struct at_case *c, struct at_params *params, const struct at_c
 {
     const char *dir = at_case_path(c, w->of, w->folder ? w->folder : "");
     struct at_safetensors *file = at_weights_open(&c->log, dir, w->base, NULL);
+    if (file && !w->trainable)
+        at_params_choose_types(params, w->weights, file, w->prefix ? w->prefix : "");
     at_case_must(c, file && at_params_allocate(params, c->dev, w->trainable), dir);
     at_case_must(c, at_params_load(params, file, w->prefix ? w->prefix : "", w->ignored), dir);
     at_safetensors_destroy(&file);

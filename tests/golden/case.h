@@ -58,6 +58,7 @@ struct at_case_weights {
     const char *prefix; // of the names in the file; NULL: none
     const char *const *ignored;
     bool trainable;
+    enum at_weights weights; // types of what is frozen; 0: as the file has them, f16
 };
 void at_case_load(struct at_case *c, struct at_params *params, const struct at_case_weights *w);
 

@@ -50,36 +50,36 @@ static struct prompts read_prompts(struct at_case *c, const struct at_clip_confi
     return p;
 }
 
-// Hidden states as `in` asks for them against `expected`; the last layer's also with pooled output and gradients.
+// Hidden states as `in` asks for them against `expected`, and the pooled output.
 static void run_one(struct at_case *c, struct at_params *params, const struct at_clip_config *config,
-                    const struct prompts *p, struct at_clip_inputs in, const char *expected)
+                    const struct prompts *p, struct at_clip_inputs in, const char *expected, bool gradient)
 {
     struct network n = {.in = in};
     build(c, &n, params, config, p->shape);
-    bool last = in.skip == 0;
-    if (last)
+    if (gradient)
         add_gradient(c, &n);
     struct at_exec *e = at_case_exec(c, n.g);
     float *hidden = at_case_floats(c, at_shape_count(n.hidden->shape));
     float *pooled = at_case_floats(c, at_shape_count(n.pooled->shape));
     bool ok = at_exec_write(e, n.in.ids, p->ids) && at_exec_write(e, n.in.end, p->end) && at_exec_run(e, 0) &&
               at_exec_read(e, n.hidden, hidden) && at_exec_read(e, n.pooled, pooled);
-    if (last)
+    if (gradient)
         ok = ok && at_exec_write(e, n.w, at_case_tensor(c, "w").values) && at_exec_run(e, 1);
     at_case_must(c, ok, "the device failed");
     AT_CHECK(at_case_close_to(c, expected, hidden, c->tolerance));
     AT_CHECK(at_case_close_to(c, config->projection ? "text_embeds" : "pooler_output", pooled, c->tolerance));
-    if (last)
+    if (gradient)
         AT_CHECK(at_case_gradients_close(c, params, "grad.", c->tolerance));
     at_exec_destroy(&e);
     at_graph_destroy(&n.g);
 }
 
-static void run_case(struct at_case *c)
+// The model of case `of` (NULL: this one), trainable or with weights of a type.
+static void run_case(struct at_case *c, const char *of, bool trainable, enum at_weights weights)
 {
     struct at_clip_config config;
-    at_case_must(c, at_clip_config_parse(at_case_config(c, NULL, "text_encoder"), &config), "config");
-    struct at_safetensors *file = at_weights_open(&c->log, at_case_path(c, NULL, "text_encoder"), "model", NULL);
+    at_case_must(c, at_clip_config_parse(at_case_config(c, of, "text_encoder"), &config), "config");
+    struct at_safetensors *file = at_weights_open(&c->log, at_case_path(c, of, "text_encoder"), "model", NULL);
     config.bare = file && at_clip_bare(file);
     at_safetensors_destroy(&file);
     struct prompts p = read_prompts(c, &config);
@@ -90,21 +90,29 @@ static void run_case(struct at_case *c)
     const char *const ignored[] = {"text_model.embeddings.position_ids", NULL};
     at_case_load(
         c, params,
-        &(struct at_case_weights){.folder = "text_encoder", .base = "model", .ignored = ignored, .trainable = true});
-    run_one(c, params, &config, &p, (struct at_clip_inputs){0}, "last_hidden_state");
-    run_one(c, params, &config, &p, (struct at_clip_inputs){.skip = 1, .raw = true}, "hidden_2");
-    run_one(c, params, &config, &p, (struct at_clip_inputs){.skip = 1}, "hidden_2_normed");
+        &(struct at_case_weights){.of = of, .folder = "text_encoder", .base = "model", .ignored = ignored,
+                                  .trainable = trainable, .weights = weights});
+    run_one(c, params, &config, &p, (struct at_clip_inputs){0}, "last_hidden_state", trainable);
+    if (!of) {
+        run_one(c, params, &config, &p, (struct at_clip_inputs){.skip = 1, .raw = true}, "hidden_2", false);
+        run_one(c, params, &config, &p, (struct at_clip_inputs){.skip = 1}, "hidden_2_normed", false);
+    }
     at_params_destroy(&params);
 }
 
 int main(int argc, char **argv)
 {
-    const char *const names[] = {"clip_legacy", "clip_modern", "clip_projection"};
+    const char *const names[] = {"clip_legacy", "clip_modern", "clip_projection", "bf16"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct at_case c;
         at_case_open(&c, argc, argv, names[i]);
         at_test_name = names[i];
-        run_case(&c);
+        if (strcmp(names[i], "bf16") == 0) {
+            run_case(&c, "clip_modern", false, AT_WEIGHTS_BF16);
+        } else {
+            run_case(&c, NULL, true, AT_WEIGHTS_F32);
+            run_case(&c, NULL, false, AT_WEIGHTS_STORED);
+        }
         at_case_finish(&c);
     }
     return at_test_end();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every key of every dialect for SD 1.x, SD 2.x and SDXL against data/lora_keys.json (make_lora_keys.py), written and read.
+// Every key of every dialect for SD 1.x, SD 2.x and SDXL, written and read, against data/lora_keys.json
+// (make_lora_keys.py).
 // Arguments FAMILY DIALECT print the lines of one hash, as the script does.
 #include "core/base/alloc.h"
 #include "core/io/sha256.h"
@@ -171,7 +172,8 @@ static void no_spellings(void)
         AT_CHECK_INT(at_lora_key_parse(unknown[i], layers, &key), AT_LORA_UNKNOWN);
     AT_CHECK_INT(at_lora_key_parse(longest, layers, &key), AT_LORA_UNKNOWN);
     AT_CHECK_INT(at_lora_key_parse(longest, NULL, &key), AT_LORA_UNKNOWN);
-    AT_CHECK_INT(at_lora_key_parse("lora_te2_text_model_encoder_layers_0_mlp_fc1.alpha", layers, &key), AT_LORA_LACKING);
+    const char *second = "lora_te2_text_model_encoder_layers_0_mlp_fc1.alpha";
+    AT_CHECK_INT(at_lora_key_parse(second, layers, &key), AT_LORA_LACKING);
     AT_CHECK_INT(key.component, AT_COMPONENT_TEXT_2);
     at_layers_destroy(&layers);
 }

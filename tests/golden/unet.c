@@ -93,10 +93,11 @@ static void compare(struct at_case *c, int run, struct at_exec *e, const struct 
     AT_CHECK(at_case_close_to(c, named(c, run, "dehs"), dehs, c->tolerance));
 }
 
-static void run_case(struct at_case *c)
+// The model of case `of` (NULL: this one) with weights of a type.
+static void run_case(struct at_case *c, const char *of, enum at_weights weights)
 {
     struct at_unet_config config;
-    at_case_must(c, at_unet_config_parse(at_case_config(c, NULL, "unet"), &config), "config");
+    at_case_must(c, at_unet_config_parse(at_case_config(c, of, "unet"), &config), "config");
     struct at_params *params = at_params_create(&c->log);
     for (int run = 0; at_case_has(c, named(c, run, "x")); run++) {
         struct inputs v = read_inputs(c, run);
@@ -104,7 +105,8 @@ static void run_case(struct at_case *c)
         if (run == 0) {
             build(c, &n, params, &config, &v);
             at_graph_destroy(&n.g);
-            at_case_load(c, params, &(struct at_case_weights){.folder = "unet", .base = "diffusion_pytorch_model"});
+            at_case_load(c, params, &(struct at_case_weights){.of = of, .folder = "unet", .weights = weights,
+                                                              .base = "diffusion_pytorch_model"});
         }
         build(c, &n, params, &config, &v);
         add_gradient(c, &n, &v);
@@ -122,12 +124,17 @@ static void run_case(struct at_case *c)
 
 int main(int argc, char **argv)
 {
-    const char *const names[] = {"unet_sd1", "unet_sd2", "unet_sdxl", "unet_micro", "unet_lcm"};
+    const char *const names[] = {"unet_sd1", "unet_sd2", "unet_sdxl", "unet_micro", "unet_lcm", "bf16"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct at_case c;
         at_case_open(&c, argc, argv, names[i]);
         at_test_name = names[i];
-        run_case(&c);
+        if (strcmp(names[i], "bf16") == 0)
+            run_case(&c, "unet_sd1", AT_WEIGHTS_BF16);
+        else
+            run_case(&c, NULL, AT_WEIGHTS_STORED);
+        if (i == 0)
+            run_case(&c, NULL, AT_WEIGHTS_F32);
         at_case_finish(&c);
     }
     return at_test_end();

@@ -102,7 +102,8 @@ static void every_dialect_draws_the_same(void)
 
 static void parts_of_peft_are_two_adapters(void)
 {
-    struct at_lora *loras[2] = {at_lora_open(model, file("peft/unet"), 1), at_lora_open(model, file("peft/text_encoder"), 1)};
+    struct at_lora *loras[2] = {at_lora_open(model, file("peft/unet"), 1),
+                                at_lora_open(model, file("peft/text_encoder"), 1)};
     if (AT_CHECK(loras[0] && loras[1])) {
         check_hidden("peft", loras, 2, "mixed");
         check_run(model, "peft", loras, 2, "mixed");
@@ -214,7 +215,8 @@ static void merged_models_keep_their_types(void)
     struct at_lora_share share = {d, 1};
     struct at_lora_merge_params how = {.shares = &share, .count = 1, .out = scratch_path("halves")};
     AT_CHECK(d && at_lora_merge(model, &how));
-    struct at_safetensors *st = at_safetensors_open(&capture.log, scratch_path("halves/unet/diffusion_pytorch_model.safetensors"));
+    const char *weights = scratch_path("halves/unet/diffusion_pytorch_model.safetensors");
+    struct at_safetensors *st = at_safetensors_open(&capture.log, weights);
     for (size_t i = 0; AT_CHECK(st) && i < at_safetensors_count(st); i++)
         AT_CHECK(at_safetensors_at(st, i)->dtype == AT_ST_F16);
     at_safetensors_destroy(&st);
@@ -239,7 +241,8 @@ static double distance(const struct at_lora_data *a, const struct at_lora_data *
 // From every dialect to every other one.
 static void all_dialects_convert(void)
 {
-    static const char *const names[] = {"mixed.safetensors", "old.safetensors", "kohya.safetensors", "comfyui.safetensors"};
+    static const char *const names[] = {"mixed.safetensors", "old.safetensors", "kohya.safetensors",
+                                        "comfyui.safetensors"};
     struct at_layers *layers = at_lora_layers(model);
     struct at_lora_data_params p = {.layers = layers};
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -247,7 +250,8 @@ static void all_dialects_convert(void)
         for (int to = 0; AT_CHECK(from) && to < AT_LORA_DIALECTS; to++) {
             if (to == AT_LORA_PEFT)
                 continue; // two files
-            struct at_lora_write_params w = {.path = scratch_path("out.safetensors"), .dialect = (enum at_lora_dialect)to};
+            struct at_lora_write_params w = {.path = scratch_path("out.safetensors"),
+                                             .dialect = (enum at_lora_dialect)to};
             AT_CHECK(at_lora_write(from, &w));
             struct at_lora_data *back = at_lora_data_open(&capture.log, w.path, &p);
             if (AT_CHECK(back)) {
@@ -277,7 +281,8 @@ static void distances(void)
         size_t in = (size_t)(l[0]->in * 9), out = (size_t)l[0]->out;
         double *w = at_calloc(in * out * 2, sizeof(*w)), sums[3] = {0};
         for (int s = 0; s < 2; s++) {
-            float *down = at_calloc((size_t)l[s]->rank * in, sizeof(float)), *up = at_calloc((size_t)l[s]->rank * out, sizeof(float));
+            float *down = at_calloc((size_t)l[s]->rank * in, sizeof(float));
+            float *up = at_calloc((size_t)l[s]->rank * out, sizeof(float));
             AT_CHECK(at_lora_data_read(d[s], l[s]->down, down) && at_lora_data_read(d[s], l[s]->up, up));
             for (size_t o = 0; o < out; o++)
                 for (size_t x = 0; x < in; x++)

@@ -56,6 +56,25 @@ static void tasks_have_time_work_and_memory(void)
     AT_CHECK_NEAR(taken.tasks[2].flops / taken.tasks[1].flops, 2, 1e-9);
 }
 
+// Only the denoiser's weights are there, and they need no file.
+static void a_chosen_task_loads_what_it_needs(void)
+{
+    struct at_device *dev = tiny_device(capture_start(&capture), 1);
+    struct at_bench_model_params p = {
+        .model = tiny_path("model"), .batch = 1, .runs = 1, .take = take, .untrained = true, .kinds = AT_BENCH_DPO};
+    taken.count = 0;
+    AT_CHECK(at_bench_model(dev, &p));
+    AT_CHECK_INT(taken.count, 1);
+    AT_CHECK_STR(taken.tasks[0].name, "DPO step, LoRA of rank 8");
+    AT_CHECK(taken.tasks[0].processor > 0);
+    size_t denoiser = dev->peak_used[AT_USE_WEIGHTS];
+    p.kinds = AT_BENCH_DECODE | AT_BENCH_DENOISER;
+    AT_CHECK(at_bench_model(dev, &p));
+    AT_CHECK_INT(taken.count, 3);
+    AT_CHECK(dev->peak_used[AT_USE_WEIGHTS] > denoiser);
+    at_device_close(&dev);
+}
+
 static void interruptions_and_mistakes_are_told(void)
 {
     taken.stop = 2;
@@ -70,6 +89,7 @@ static void interruptions_and_mistakes_are_told(void)
 int main(void)
 {
     AT_RUN(tasks_have_time_work_and_memory);
+    AT_RUN(a_chosen_task_loads_what_it_needs);
     AT_RUN(interruptions_and_mistakes_are_told);
     return at_test_end();
 }

@@ -134,8 +134,9 @@ static void forecast_is_exact(const char *what, bool (*job)(struct at_device *, 
     AT_CHECK(dry->peak > 0 && at_dry_flops(dry) > 0);
     AT_CHECK_INT(dry->peak, dev->peak);
     size_t sum = 0;
-    for (int i = 0; i < AT_USES; i++)
+    for (int i = 0; i < AT_USE_HOST; i++)
         sum += dry->peak_used[i];
+    AT_CHECK_INT(dry->peak_used[AT_USE_HOST], dev->peak_used[AT_USE_HOST]);
     AT_CHECK_INT(sum, dry->peak);
     AT_CHECK_INT(dry->allocated, 0);
     at_device_close(&dry);
@@ -153,6 +154,23 @@ static void forecasts_are_exact(void)
     forecast_is_exact("lora_xl", lora_xl);
     forecast_is_exact("base_xl", base_xl);
     forecast_is_exact("sample_xl", sample_xl);
+}
+
+// Weights in the host's memory: less of the device's, counted as exactly, and the same is learnt.
+static void offloaded_jobs_are_the_same(void)
+{
+    struct at_forecast f;
+    struct at_device *dry = at_dry_open(dev, &quiet);
+    AT_CHECK(dry && lora(dry, "none", &f));
+    dev->offload = true;
+    forecast_is_exact("sample", sample);
+    forecast_is_exact("offload", lora);
+    dev->offload = false;
+    AT_CHECK(dry && dev->peak < dry->peak && dev->peak_used[AT_USE_HOST] > 0);
+    at_device_close(&dry);
+    for (int step = 1; step <= 2; step++)
+        AT_CHECK(tiny_metric(scratch_path("offload-vulkan"), step, "loss") ==
+                 tiny_metric(scratch_path("lora-vulkan"), step, "loss"));
 }
 
 // What Vulkan itself counts, alignment included.
@@ -262,6 +280,7 @@ int main(int argc, char **argv)
     scratch_make();
     AT_RUN(forecasts_are_exact);
     if (vulkan) {
+        AT_RUN(offloaded_jobs_are_the_same);
         AT_RUN(the_driver_agrees);
     } else {
         AT_RUN(limits_are_kept);

@@ -361,6 +361,35 @@ static void refused(const char *dir, const char *part)
     at_preview_close(&p);
 }
 
+// An autoencoder opened, fitted, and a sheet drawn with it.
+static bool draw_once(void)
+{
+    static float z[16 * TINY_CHANNELS];
+    struct seen seen = {0};
+    struct at_log *log = capture_start(&capture);
+    struct at_model *m = at_vae_folder_open(dev, scratch_path("taesd"), log);
+    struct at_preview_params pp = {.every = 1, .colours = true, .show = note, .priv = &seen};
+    struct at_preview *p = m ? at_preview_open(m, &pp) : NULL;
+    bool ok = p && at_preview_begin(p, m, 4, 4, 1) &&
+              at_preview_step(p, m, z, 1, &(struct at_preview_sheet){.step = 1, .steps = 2});
+    at_preview_close(&p);
+    at_model_destroy(&m);
+    return ok;
+}
+
+static void no_memory(void)
+{
+    size_t before = dev->allocated;
+    for (size_t n = 1, happened = 1; happened && n < 10000; n++) {
+        at_alloc_fail_at(n, false);
+        bool ok = draw_once();
+        happened = at_alloc_failed();
+        at_alloc_fail_at(0, false);
+        AT_CHECK(ok || (happened && capture.log.error != AT_ERROR_NONE)); // some are looked for and not missed
+    }
+    AT_CHECK_INT(dev->allocated, before);
+}
+
 static void wrong_folders(void)
 {
     static const struct {
@@ -410,6 +439,7 @@ int main(void)
         AT_RUN(memory_is_counted);
         AT_RUN(a_model_with_a_tiny_autoencoder);
         AT_RUN(wrong_folders);
+        AT_RUN(no_memory);
         AT_RUN(a_training_draws_samples);
         AT_RUN(samples_can_be_interrupted);
         AT_RUN(wrong_samples);

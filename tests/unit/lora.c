@@ -50,7 +50,8 @@ static const char *save(struct builder *b, const char *name)
 
 static struct at_lora_data *open_file(const char *path)
 {
-    struct at_lora_data *d = at_lora_data_open(capture_start(&capture), path, &(struct at_lora_data_params){.layers = layers});
+    struct at_lora_data_params p = {.layers = layers};
+    struct at_lora_data *d = at_lora_data_open(capture_start(&capture), path, &p);
     if (!AT_CHECK(d))
         printf("%s\n", capture.text);
     return d;
@@ -59,7 +60,8 @@ static struct at_lora_data *open_file(const char *path)
 static void refused(struct builder *b, const char *part)
 {
     const char *path = save(b, "refused.safetensors");
-    struct at_lora_data *d = at_lora_data_open(capture_start(&capture), path, &(struct at_lora_data_params){.layers = layers});
+    struct at_lora_data_params p = {.layers = layers};
+    struct at_lora_data *d = at_lora_data_open(capture_start(&capture), path, &p);
     AT_CHECK(!d && capture_says(&capture, part));
     at_lora_data_destroy(&d);
 }
@@ -123,9 +125,11 @@ static void alpha_in_metadata_is_as_peft_reads_it(void)
     AT_CHECK_NEAR(metadata_scale("{\"unet.r\":4}"), 2, 0); // LoraConfig's own alpha is 8
     AT_CHECK_NEAR(metadata_scale("{\"unet.lora_alpha\":0}"), 0, 0);
     AT_CHECK_NEAR(metadata_scale("{\"unet.r\":4,\"unet.lora_alpha\":6,\"unet.use_rslora\":true}"), 3, 1e-6);
-    AT_CHECK_NEAR(metadata_scale("{\"unet.lora_alpha\":6,\"unet.alpha_pattern\":{\"conv_in\":1,\"linear_1\":2}}"), 0.5, 0);
+    AT_CHECK_NEAR(metadata_scale("{\"unet.lora_alpha\":6,\"unet.alpha_pattern\":{\"conv_in\":1,\"linear_1\":2}}"),
+                  0.5, 0);
     AT_CHECK_NEAR(metadata_scale("{\"unet.lora_alpha\":6,\"unet.alpha_pattern\":{\"^linear_1\":2}}"), 1.5, 0);
-    AT_CHECK_NEAR(metadata_scale("{\"unet.lora_alpha\":6,\"unet.alpha_pattern\":{\"^time_embedding.linear_1\":2}}"), 0.5, 0);
+    AT_CHECK_NEAR(metadata_scale("{\"unet.lora_alpha\":6,\"unet.alpha_pattern\":{\"^time_embedding.linear_1\":2}}"),
+                  0.5, 0);
     AT_CHECK_NEAR(metadata_scale("{\"unet.lora_alpha\":6,\"unet.alpha_pattern\":{\"near_1\":2}}"), 1.5, 0);
     AT_CHECK_NEAR(metadata_scale("{\"unet.lora_alpha\":6,\"unet.alpha_pattern\":{\"time_embedding.linear_1\":2,"
                                  "\"linear_1\":4}}"), 0.5, 0); // the first that matches
@@ -237,8 +241,9 @@ static void other_kinds_are_refused_by_name(void)
 {
     static const char *const kinds[][2] = {
         {TIME ".hada_w1_a", "LoHa"}, {TIME ".lokr_w1", "LoKr"}, {TIME ".dora_scale", "DoRA"},
-        {"unet.conv_in.lora_magnitude_vector.weight", "DoRA"}, {TIME ".on_input", "(IA)^3"}, {TIME ".oft_blocks", "OFT"},
-        {TIME ".a1.weight", "GLoRA"}, {CONV ".lora_mid.weight", "Tucker"}, {TIME ".diff", "differences of whole weights"},
+        {"unet.conv_in.lora_magnitude_vector.weight", "DoRA"}, {TIME ".on_input", "(IA)^3"},
+        {TIME ".oft_blocks", "OFT"}, {TIME ".a1.weight", "GLoRA"}, {CONV ".lora_mid.weight", "Tucker"},
+        {TIME ".diff", "differences of whole weights"},
         {"unet.conv_in.lora_B.bias", "bias"}, {"transformer.x.lora_A.weight", "transformer model"},
         {"lora_unet_double_blocks_0_img_mod_lin.lora_up.weight", "transformer model"},
     };
@@ -303,7 +308,8 @@ static void half_precision(void)
     b.items[1].dtype = AT_ST_F32;
     ((float *)(uintptr_t)b.items[1].data)[3] = 1e6f; // more than f16 holds
     d = open_file(save(&b, "large.safetensors"));
-    struct at_lora_write_params p = {.path = scratch_path("large-out.safetensors"), .convert = true, .dtype = AT_ST_F16};
+    struct at_lora_write_params p = {.path = scratch_path("large-out.safetensors"), .convert = true,
+                                     .dtype = AT_ST_F16};
     AT_CHECK(d && !at_lora_write(d, &p) && strstr(capture.text, "which F16 cannot"));
     AT_CHECK(!at_file_exists(p.path));
     at_lora_data_destroy(&d);

@@ -89,6 +89,18 @@ static void failures_pass_through(void)
     AT_CHECK(!at_tiles_run(&t, in, 1, out, refuse, NULL, capture_start(&capture)));
 }
 
+static bool once(void)
+{
+    float in[14 * 14] = {0}, out[14 * 14];
+    struct at_tiling t = {14, 14, 1, 1, 8, 2, 1, 1};
+    return at_tiles_run(&t, in, 1, out, level, NULL, capture_start(&capture));
+}
+
+static void no_memory(void)
+{
+    fail_each_allocation(once);
+}
+
 static void sides(void)
 {
     struct at_vae_config sd = {.blocks = 4, .sample_size = 512}, sdxl = {.blocks = 4, .sample_size = 1024};
@@ -114,6 +126,7 @@ int main(void)
     AT_RUN(a_pixelwise_map_does_not_notice);
     AT_RUN(tiles_fade);
     AT_RUN(failures_pass_through);
+    AT_RUN(no_memory);
     AT_RUN(sides);
     return at_test_end();
 }
