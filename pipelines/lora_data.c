@@ -56,9 +56,9 @@ static bool take(struct reading *r, const struct at_st_tensor *t)
     struct at_lora_key key;
     enum at_lora_known known = at_lora_key_parse(t->name, r->p->layers, &key);
     if (known == AT_LORA_UNKNOWN)
-        at_listing_add(&r->unknown, t->name, "%s", "");
+        at_listing_add(&r->unknown, t->name);
     if (known == AT_LORA_LACKING) {
-        at_listing_add(&r->lacking, t->name, "%s", "");
+        at_listing_add(&r->lacking, t->name);
         r->lacked = key.component;
     }
     if (known != AT_LORA_KNOWN)
@@ -70,7 +70,7 @@ static bool take(struct reading *r, const struct at_st_tensor *t)
                                         : key.half == AT_LORA_UP ? &layer->up
                                                                  : &r->alpha[layer - r->d->list];
     if (*place)
-        at_listing_add(&r->twice, t->name, " is %s again", (*place)->name);
+        at_listing_tell(&r->twice, t->name, " is %s again", (*place)->name);
     *place = t;
     if (key.half != AT_LORA_ALPHA)
         r->dialects[key.dialect]++;
@@ -118,7 +118,7 @@ static void check_layer(struct reading *r, struct at_lora_layer *l)
 {
     if (!l->down || !l->up) {
         const struct at_st_tensor *one = l->down ? l->down : l->up;
-        at_listing_add(&r->lone, one ? one->name : l->id, one ? " has no other half" : " has an alpha but no halves");
+        at_listing_tell(&r->lone, one ? one->name : l->id, one ? " has no other half" : " has an alpha but no halves");
         return;
     }
     uint64_t rank, in, kernel, out, up_rank, up_kernel;
@@ -127,14 +127,14 @@ static void check_layer(struct reading *r, struct at_lora_layer *l)
     shape_text(l->up, up_text, sizeof(up_text));
     if (!sizes(l->down, &rank, &in, &kernel) || !sizes(l->up, &out, &up_rank, &up_kernel) || up_kernel != 1 ||
         rank > MOST_RANK) {
-        at_listing_add(&r->shapes, l->id, ": %s and %s are no halves", down_text, up_text);
+        at_listing_tell(&r->shapes, l->id, ": %s and %s are no halves", down_text, up_text);
         return;
     }
     l->rank = (int)rank, l->in = (int64_t)in, l->out = (int64_t)out, l->kernel = (int)kernel;
     if (rank != up_rank)
-        at_listing_add(&r->ranks, l->id, ": %s and %s", down_text, up_text);
+        at_listing_tell(&r->ranks, l->id, ": %s and %s", down_text, up_text);
     else if (l->layer && (l->layer->in != l->in || l->layer->out != l->out || l->layer->kernel != l->kernel))
-        at_listing_add(&r->shapes, l->id, ": %s and %s, but the layer takes %lld and gives %lld, %dx%d", down_text,
+        at_listing_tell(&r->shapes, l->id, ": %s and %s, but the layer takes %lld and gives %lld, %dx%d", down_text,
                        up_text, (long long)l->layer->in, (long long)l->layer->out, l->layer->kernel, l->layer->kernel);
 }
 
@@ -146,7 +146,7 @@ static void set_alpha(struct reading *r, struct at_lora_layer *l, const struct a
     if (!t)
         return;
     if (t->elements != 1 || !at_safetensors_to_f32(r->d->file, t, &alpha) || !(fabsf(alpha) <= MOST_ALPHA))
-        at_listing_add(&r->alphas, t->name, "%s", t->elements == 1 ? " is out of range" : " is no single number");
+        at_listing_tell(&r->alphas, t->name, "%s", t->elements == 1 ? " is out of range" : " is no single number");
     else if (alpha != 0)
         l->alpha = alpha;
 }

@@ -50,7 +50,7 @@ static const char *renamed(const char **name, const struct rename *table, size_t
 static const struct at_st_tensor *find(const struct at_safetensors *file, const char *format, int i)
 {
     char name[128];
-    snprintf(name, sizeof(name), format, i); // NOLINT: the formats stand below
+    snprintf(name, sizeof(name), format, i);
     return at_safetensors_find(file, name);
 }
 

@@ -26,7 +26,7 @@ static void warn_of_lost(const struct at_lora_data *d, enum at_lora_dialect to)
         for (size_t k = 0; k < sizeof(starts) / sizeof(*starts); k++)
             if (d->list[i].component == AT_COMPONENT_UNET &&
                 strncmp(d->list[i].name, starts[k], strlen(starts[k])) == 0)
-                at_listing_add(&lost, d->list[i].id, "%s", "");
+                at_listing_add(&lost, d->list[i].id);
     at_listing_warn(&lost, d->log, "versions of diffusers do not read %d layers under kohya's names (diffusers#14005)",
                     lost.count);
 }

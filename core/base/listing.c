@@ -22,20 +22,21 @@ AT_PRINTF(2, 3) static void put_text(struct at_listing *l, const char *fmt, ...)
     va_end(args);
 }
 
-void at_listing_add(struct at_listing *l, const char *name, const char *detail, ...)
+void at_listing_add(struct at_listing *l, const char *name)
 {
-    if (l->count++ >= LISTED)
+    if (l->count++ < LISTED)
+        put_text(l, "\n  %s", name);
+}
+
+void at_listing_tell(struct at_listing *l, const char *name, const char *detail, ...)
+{
+    at_listing_add(l, name);
+    if (l->count > LISTED)
         return;
-    put_text(l, "\n  %s", name);
     va_list args;
     va_start(args, detail);
     put(l, detail, args);
     va_end(args);
-}
-
-static void head(char *text, size_t size, const char *fmt, va_list args)
-{
-    vsnprintf(text, size, fmt, args);
 }
 
 bool at_listing_report(const struct at_listing *l, struct at_log *log, enum at_error kind, const char *fmt, ...)
@@ -45,7 +46,7 @@ bool at_listing_report(const struct at_listing *l, struct at_log *log, enum at_e
     char text[1024];
     va_list args;
     va_start(args, fmt);
-    head(text, sizeof(text), fmt, args);
+    vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
     return at_fail(log, kind, "%s:%s%s", text, l->text, l->count > LISTED ? "\n  ..." : "");
 }
@@ -57,7 +58,7 @@ void at_listing_warn(const struct at_listing *l, struct at_log *log, const char 
     char text[1024];
     va_list args;
     va_start(args, fmt);
-    head(text, sizeof(text), fmt, args);
+    vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
     at_warn(log, "%s:%s%s", text, l->text, l->count > LISTED ? "\n  ..." : "");
 }

@@ -30,6 +30,8 @@ static bool inflate_all(struct at_log *log, const char *name, z_stream *z, size_
     }
     if (code == Z_MEM_ERROR)
         return at_fail_memory(log, 65536);
+    if (code == Z_STREAM_END && *used > limit)
+        return at_fail(log, AT_ERROR_INPUT, "%s: unpacks to more than %zu bytes", name, limit);
     if (code != Z_STREAM_END)
         return at_fail(log, AT_ERROR_INPUT, "%s: is damaged or cut short (gzip: %s)", name, z->msg ? z->msg : "no end");
     (*out)[*used] = 0;

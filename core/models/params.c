@@ -34,48 +34,15 @@ void at_params_destroy(struct at_params **params)
     for (int i = 0; i < p->count; i++)
         at_free(p->list[i].name);
     at_free(p->list);
-    at_free(p->index);
+    at_index_finish(&p->index);
     at_free(p);
     *params = NULL;
 }
 
-static uint64_t hash(const char *name)
-{
-    uint64_t h = 1469598103934665603u; // FNV-1a
-    for (; *name; name++)
-        h = (h ^ (unsigned char)*name) * 1099511628211u;
-    return h;
-}
-
-// The slot of `name`, or the free slot where it belongs.
-static int *slot_of(const struct at_params *p, const char *name)
-{
-    size_t i = hash(name) % (size_t)p->buckets;
-    while (p->index[i] && strcmp(p->list[p->index[i] - 1].name, name) != 0)
-        i = (i + 1) % (size_t)p->buckets;
-    return &p->index[i];
-}
-
-static bool rehash(struct at_params *p)
-{
-    if ((p->count + 1) * 2 <= p->buckets)
-        return true;
-    int buckets = p->buckets ? p->buckets * 2 : 256;
-    int *index = at_calloc((size_t)buckets, sizeof(*index));
-    if (!index)
-        return false;
-    at_free(p->index);
-    p->index = index;
-    p->buckets = buckets;
-    for (int i = 0; i < p->count; i++)
-        *slot_of(p, p->list[i].name) = i + 1;
-    return true;
-}
-
 const struct at_param *at_params_find(const struct at_params *p, const char *name)
 {
-    int i = p->buckets ? *slot_of(p, name) : 0;
-    return i ? &p->list[i - 1] : NULL;
+    int i = at_index_find(&p->index, p->list, sizeof(*p->list), name);
+    return i < 0 ? NULL : &p->list[i];
 }
 
 static int64_t padded(struct at_shape s)
@@ -86,17 +53,16 @@ static int64_t padded(struct at_shape s)
 static bool add(struct at_params *p, const char *name, const struct at_param *param)
 {
     char *copy = at_strdup(name);
-    if (!copy || !rehash(p) || !at_grow((void **)&p->list, &p->capacity, (size_t)p->count + 1, sizeof(*p->list))) {
+    if (!copy || !at_grow((void **)&p->list, &p->capacity, (size_t)p->count + 1, sizeof(*p->list))) {
         at_free(copy);
         return at_fail_memory(p->log, sizeof(*param));
     }
-    int *slot = slot_of(p, name);
     p->list[p->count] = *param;
     p->list[p->count].name = copy;
     p->list[p->count].offset = p->total;
     p->total += padded(param->shape);
-    *slot = ++p->count;
-    return true;
+    p->count++;
+    return at_index_add(&p->index, p->list, sizeof(*p->list), p->count) || at_fail_memory(p->log, sizeof(*param));
 }
 
 const struct at_param *at_params_declare(struct at_params *p, const char *name, struct at_shape shape,

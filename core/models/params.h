@@ -5,6 +5,7 @@
 #ifndef CORE_MODELS_PARAMS_H
 #define CORE_MODELS_PARAMS_H
 
+#include "core/base/index.h"
 #include "core/graph/device.h"
 #include "core/io/safetensors.h"
 
@@ -56,8 +57,7 @@ struct at_params {
     struct at_piece *pieces; // of trainable parameters: one after the other as in the flat vector
     int piece_count;         // 0: not allocated
     size_t capacity, piece_capacity;
-    int *index; // hash table over the names: position + 1, 0 = free
-    int buckets;
+    struct at_index index; // over the names
 };
 
 struct at_params *at_params_create(struct at_log *log);

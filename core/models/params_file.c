@@ -3,33 +3,17 @@
 #include "core/models/params.h"
 
 #include "core/base/alloc.h"
+#include "core/base/listing.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define LISTED 12    // names in one message
 #define PART 1000000 // elements that are loaded at a time
 
-// Names of one kind of trouble, as many as fit.
-struct listing {
-    char text[1200];
-    size_t used;
-    int count;
-};
-
-static void list(struct listing *l, const char *name, const char *detail)
+static bool report(struct at_log *log, const char *file, const char *what, const struct at_listing *l)
 {
-    if (l->count++ < LISTED && l->used < sizeof(l->text))
-        l->used += (size_t)snprintf(l->text + l->used, sizeof(l->text) - l->used, "\n  %s%s", name, detail);
-}
-
-static bool report(struct at_log *log, const char *file, const char *what, const struct listing *l)
-{
-    if (!l->count)
-        return true;
-    return at_fail(log, AT_ERROR_INPUT, "%s: %d %s:%s%s", file, l->count, what, l->text,
-                   l->count > LISTED ? "\n  ..." : "");
+    return at_listing_report(l, log, AT_ERROR_INPUT, "%s: %d %s", file, l->count, what);
 }
 
 static bool same_shape(const struct at_st_tensor *t, struct at_shape s)
@@ -72,7 +56,7 @@ struct loading {
     const struct at_safetensors *file;
     const char *prefix, *path;
     float *file_part, *memory_part; // of one tensor, or its bits
-    struct listing missing, shapes, nans, wide, unexpected, unused;
+    struct at_listing missing, shapes, nans, wide, unexpected, unused;
 };
 
 // The parameter's tensor; NULL if it is missing or of another shape, which is listed.
@@ -82,7 +66,7 @@ static const struct at_st_tensor *find_one(struct loading *l, const struct at_pa
     snprintf(name, sizeof(name), "%s%s", l->prefix, param->name);
     const struct at_st_tensor *t = at_safetensors_find(l->file, name);
     if (!t) {
-        list(&l->missing, name, "");
+        at_listing_add(&l->missing, name);
         return NULL;
     }
     l->path = t->file;
@@ -90,7 +74,7 @@ static const struct at_st_tensor *find_one(struct loading *l, const struct at_pa
     if (same_shape(t, want))
         return t;
     shape_text(t, want, detail, sizeof(detail));
-    list(&l->shapes, at_st_origin(t), detail);
+    at_listing_tell(&l->shapes, at_st_origin(t), "%s", detail);
     return NULL;
 }
 
@@ -168,9 +152,9 @@ static bool load_one(struct loading *l, const struct at_param *param)
     for (int64_t first = 0; t && ok && first < total; first += part)
         ok = load_part(l, param, t, first, total - first < part ? total - first : part, &found);
     if (found.infinite)
-        list(&l->nans, at_st_origin(t), "");
+        at_listing_add(&l->nans, at_st_origin(t));
     else if (found.wide)
-        list(&l->wide, at_st_origin(t), "");
+        at_listing_add(&l->wide, at_st_origin(t));
     return ok;
 }
 
@@ -190,7 +174,7 @@ static void find_unexpected(struct loading *l, const char *const *ignored)
         }
         l->path = t->file;
         if (!known)
-            list(all ? &l->unused : &l->unexpected, at_st_origin(t), "");
+            at_listing_add(all ? &l->unused : &l->unexpected, at_st_origin(t));
     }
 }
 
@@ -211,9 +195,8 @@ bool at_params_check(const struct at_params *p, const struct at_safetensors *fil
     for (int i = 0; i < p->count; i++)
         (void)find_one(&l, &p->list[i]);
     find_unexpected(&l, ignored);
-    if (l.unused.count)
-        at_warn(p->log, "%s: %d tensors are not part of this model and are not used:%s%s", l.path, l.unused.count,
-                l.unused.text, l.unused.count > LISTED ? "\n  ..." : "");
+    at_listing_warn(&l.unused, p->log, "%s: %d tensors are not part of this model and are not used", l.path,
+                    l.unused.count);
     return report_all(&l);
 }
 

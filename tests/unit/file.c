@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/io/file.h"
+#include "core/io/gzip.h"
 #include "core/io/sha256.h"
 #include "tests/unit/capture.h"
 
@@ -207,10 +208,30 @@ static void paths(void)
     AT_CHECK_STR(at_path_name("b"), "b");
 }
 
+static void gzip(void)
+{
+    // "attune\n" sixteen times, packed by gzip.
+    static const uint8_t packed[] = {0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0x4b, 0x2c,
+                                     0x29, 0x29, 0xcd, 0x4b, 0xe5, 0x4a, 0xa4, 0x17, 0x05, 0x00, 0x57, 0xbf,
+                                     0xd6, 0xfb, 0x70, 0x00, 0x00, 0x00};
+    struct capture c;
+    uint8_t *out;
+    size_t size;
+    AT_CHECK(at_gzip_is(packed, sizeof(packed)) && !at_gzip_is("PK", 2) && !at_gzip_is(packed, 1));
+    AT_CHECK(at_gzip_unpack(capture_start(&c), "t", packed, sizeof(packed), 112, &out, &size));
+    AT_CHECK(size == 112 && memcmp(out, "attune\nattune\n", 14) == 0 && out[112] == 0);
+    at_free(out);
+    AT_CHECK(!at_gzip_unpack(capture_start(&c), "t", packed, sizeof(packed) - 9, 112, &out, &size) && !out &&
+             capture_says(&c, "t: is damaged or cut short"));
+    AT_CHECK(!at_gzip_unpack(capture_start(&c), "t", packed, sizeof(packed), 100, &out, &size) && !out &&
+             capture_says(&c, "unpacks to more than 100 bytes"));
+}
+
 int main(void)
 {
     scratch_make();
     AT_RUN(sha256_known_answers);
+    AT_RUN(gzip);
     AT_RUN(reads_what_it_wrote);
     AT_RUN(an_abandoned_write_leaves_nothing);
     AT_RUN(a_full_disk_is_an_error_and_the_old_file_stands);

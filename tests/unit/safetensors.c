@@ -226,6 +226,56 @@ static void sharded_sets(void)
     at_safetensors_destroy(&st);
 }
 
+// python.safetensors: "f32" is (2,3) with i - 2.5.
+static void views_show_other_names(void)
+{
+    struct capture c;
+    struct at_safetensors *st = at_safetensors_open(capture_start(&c), data_path("python.safetensors"));
+    struct at_safetensors *view = st ? at_safetensors_view(st) : NULL, *again;
+    const struct at_st_tensor *from = st ? at_safetensors_find(st, "f32") : NULL;
+    float x[6];
+    if (!AT_CHECK(view && from))
+        return;
+    AT_CHECK(at_safetensors_view_add(view, &(struct at_st_pick){.from = from, .name = "whole"}) &&
+             at_safetensors_view_add(view, &(struct at_st_pick){.from = from, .name = "row", .first = 1, .rows = 1}) &&
+             at_safetensors_view_add(view, &(struct at_st_pick){.from = from, .name = "conv", .rank = 4}) &&
+             at_safetensors_view_add(view, &(struct at_st_pick){.from = from, .name = "turned", .transpose = true}));
+    AT_CHECK(at_safetensors_view_end(view) && at_safetensors_count(view) == 4);
+    AT_CHECK(!at_safetensors_view_add(view, &(struct at_st_pick){.from = from, .first = 1, .rows = 2}) &&
+             capture_says(&c, "\"f32\" has too few rows"));
+    AT_CHECK(!at_safetensors_view_add(view, &(struct at_st_pick){.from = from, .rank = 1}) &&
+             capture_says(&c, "has a kernel larger than 1"));
+    again = at_safetensors_view(view);
+    AT_CHECK(again && at_safetensors_view_add(again, &(struct at_st_pick){.from = at_safetensors_find(view, "turned")}) &&
+             at_safetensors_view_add(again, &(struct at_st_pick){.from = from, .name = "turned"}));
+    AT_CHECK(!at_safetensors_view_end(again) && capture_says(&c, "\"f32\" and \"f32\" are both the weight turned"));
+    at_safetensors_destroy(&st); // the views stay
+    at_safetensors_destroy(&view);
+    const struct at_st_tensor *t = at_safetensors_at(again, 0);
+    AT_CHECK(t && t->rank == 2 && (t->shape[0] == 3 || t->shape[1] == 3));
+    t = t && t->shape[0] == 3 ? t : at_safetensors_at(again, 1);
+    AT_CHECK(t && t->shape[0] == 3 && t->shape[1] == 2 && at_safetensors_to_f32(again, t, x));
+    for (int i = 0; i < 6; i++)
+        AT_CHECK_NEAR(x[i], i % 2 * 3 + i / 2 - 2.5, 0);
+    AT_CHECK_STR(at_st_origin(t), "f32");
+    at_safetensors_destroy(&again);
+}
+
+static void views_share_their_bytes(void)
+{
+    static const uint64_t row[2] = {1, 3}, conv[4] = {2, 3, 1, 1};
+    struct at_safetensors *st = at_safetensors_open(NULL, data_path("python.safetensors")), *view = at_safetensors_view(st);
+    const struct at_st_tensor *from = at_safetensors_find(st, "f32"), *t;
+    AT_CHECK(at_safetensors_view_add(view, &(struct at_st_pick){.from = from, .name = "b", .first = 1, .rows = 1}) &&
+             at_safetensors_view_add(view, &(struct at_st_pick){.from = from, .name = "a", .rank = 4}) &&
+             at_safetensors_view_end(view));
+    AT_CHECK((t = at_safetensors_need(view, "b", row, 2)) && t->data == from->data + 12 && t->bytes == 12);
+    AT_CHECK((t = at_safetensors_need(view, "a", conv, 4)) && t->data == from->data && t->elements == 6);
+    at_safetensors_destroy(&view);
+    AT_CHECK(at_safetensors_find(st, "f32") == from); // the file stays
+    at_safetensors_destroy(&st);
+}
+
 static bool open_shards(void)
 {
     struct at_safetensors *st = at_safetensors_open_index(NULL, data_path("shard.safetensors.index.json"));
@@ -254,6 +304,8 @@ int main(void)
     AT_RUN(refuses_what_it_cannot_write);
     AT_RUN(damaged_files_are_refused);
     AT_RUN(sharded_sets);
+    AT_RUN(views_show_other_names);
+    AT_RUN(views_share_their_bytes);
     AT_RUN(survives_allocation_faults);
     scratch_remove();
     return at_test_end();
