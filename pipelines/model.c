@@ -193,7 +193,10 @@ static bool open_weights(struct at_model *m, const struct part *part, const stru
     bool fresh = p->untrained && (!p->fresh || p->fresh & part->bit), dry = at_is_dry(m->dev);
     bool frozen = !(p->trainable & part->bit);
     // A forecast reads no weights, but may have to know their types.
-    bool read = !fresh && (!dry || (frozen && m->dev->weights == AT_WEIGHTS_STORED));
+    enum at_weights weights = m->dev ? m->dev->weights : AT_WEIGHTS_STORED;
+    if (p->exact && weights != AT_WEIGHTS_F32)
+        weights = AT_WEIGHTS_STORED;
+    bool read = !fresh && (!dry || (frozen && weights == AT_WEIGHTS_STORED));
     struct at_safetensors *file = NULL;
     if (read && !(file = at_source_weights(m->source, part->component)))
         return false;
@@ -204,8 +207,8 @@ static bool open_weights(struct at_model *m, const struct part *part, const stru
     int replicas = frozen ? 0 : p->replicas > 0 ? p->replicas : 1;
     bool ok = (*part->params = at_params_create(m->log)) && declare(m, part) &&
               (!file || at_params_check(*part->params, file, "", ignored));
-    if (ok && m->dev && frozen)
-        at_params_choose_types(*part->params, m->dev->weights, file, "");
+    if (ok && frozen)
+        at_params_choose_types(*part->params, weights, file, "");
     ok = ok && (p->check || at_params_allocate(*part->params, m->dev, replicas));
     if (ok && !p->check && !dry)
         ok = fresh ? at_params_init(*part->params, p->seed + part->bit + (part->text == &m->text[1] ? 8 : 0))

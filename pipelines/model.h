@@ -32,6 +32,8 @@ struct at_model_params {
                         // but to be destroyed, or to check adapters on
     bool untrained;     // initial weights from `seed` instead of reading files (the configs are still read)
     unsigned fresh;     // parts for which `untrained` holds; 0: all
+    bool exact;         // frozen weights are not rounded to what the device keeps (--weights): a reference must be what
+                        // the policy begins as
     uint64_t seed;
 };
 

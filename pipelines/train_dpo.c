@@ -288,7 +288,8 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
                                     .flip = p->flip,
                                     .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache,
                                     .chunk = tight ? 1 : 0, .train = &p->train};
-    mp = (struct at_model_params){.path = p->model, .reading = p->reading, .parts = AT_PART_UNET};
+    mp = (struct at_model_params){.path = p->model, .reading = p->reading, .parts = AT_PART_UNET,
+                                  .exact = true};
     if (p->train.samples.every && !(j->samples = at_train_samples_open(j->m, &j->lora, size, &p->train)))
         return false;
     if (!(j->pairs = at_pair_set_open(j->m, &sp)))

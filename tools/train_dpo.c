@@ -121,7 +121,8 @@ static bool run(struct at_cli *cli, int argc, char **argv)
                  "(with --full a model folder), and run.json: --config RUN/run.json repeats the settings.",
         .example = "  attune train dpo -o runs/warm --steps 100\n"
                    "  attune train dpo -o runs/coin --steps 100 --coin\n"
-                   "  attune train dpo -o runs/seen --steps 100 --sample-every 25 --sample-prompts prompts.txt\n"
+                   "  attune train dpo -o runs/seen --steps 100 --sample-every 25 --sample-prompts prompts.txt \\\n"
+                   "      --sample-steps 20 --sample-cfg 4 --vae-tile off\n"
                    "  attune train dpo -m v1-5.safetensors --tokenizer clip -d pairs --size 512 --batch 2 -o runs/v15\n"
                    "  attune grid -m embedded -m embedded+runs/warm -m embedded+runs/coin -p \"red apple\" -o grid\n",
     };

@@ -47,6 +47,18 @@ static void goes_on_where_it_stopped(bool full, const char *whole, const char *h
     AT_CHECK(tiny_same_metrics(a.train.run, b.train.run));
 }
 
+// Whatever the device rounds frozen weights to.
+static void the_reference_is_what_the_policy_begins_as(void)
+{
+    dev->weights = AT_WEIGHTS_BF16;
+    struct at_train_dpo_params p = tiny_dpo(scratch_path("rounded"), 1);
+    p.full = true;
+    AT_CHECK(at_train_dpo(dev, &p, &capture.log));
+    AT_CHECK_NEAR(tiny_metric(scratch_path("rounded"), 1, "loss"), 0.69314718, 1e-6);
+    AT_CHECK_NEAR(tiny_metric(scratch_path("rounded"), 1, "margin"), 0, 1e-9);
+    dev->weights = AT_WEIGHTS_STORED;
+}
+
 static void resumes_an_adapter(void)
 {
     goes_on_where_it_stopped(false, "a1", "a2");
@@ -450,6 +462,7 @@ int main(void)
     dev = tiny_device(capture_start(&capture), 2);
     scratch_make();
     AT_RUN(begins_at_ln_2);
+    AT_RUN(the_reference_is_what_the_policy_begins_as);
     AT_RUN(resumes_an_adapter);
     AT_RUN(resumes_all_weights);
     AT_RUN(an_interrupt_saves);
