@@ -234,7 +234,9 @@ def main():
     if a.job:
         a.task = a.task[0]
         return job(a)
-    print(f"{platform.machine()}, {a.threads} threads")
+    if not os.access(a.attune, os.X_OK):
+        sys.exit(f"--attune {a.attune}: there is no such program")
+    print(f"{platform.machine()}, {a.threads} thread{'s' * (a.threads > 1)}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = a.folder or f"{scratch}/{a.model}"
         make_folder(a.model, folder)
