@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// SHA-256 (FIPS 180-4): content hashes for cache keys and provenance.
+// SHA-256 (FIPS 180-4): content hashes for cache keys and provenance, by nettle.
 #ifndef CORE_IO_SHA256_H
 #define CORE_IO_SHA256_H
 
 #include "core/base/log.h"
 
+#include <nettle/sha2.h>
 #include <stdint.h>
 
 struct at_sha256 {
-    uint32_t state[8];
-    uint64_t bytes; // taken in so far
-    uint8_t block[64];
+    struct sha256_ctx state;
 };
 
 void at_sha256_init(struct at_sha256 *hash);
