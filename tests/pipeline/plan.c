@@ -173,6 +173,36 @@ static void offloaded_jobs_are_the_same(void)
                  tiny_metric(scratch_path("lora-vulkan"), step, "loss"));
 }
 
+// Activations in halves: forecasts hold, less memory is taken, and little else changes. DPO refuses them.
+static void halves_learn_the_same(void)
+{
+    size_t whole = 0;
+    for (int halves = 0; halves < 2; halves++) {
+        dev->activations = halves ? AT_F16 : AT_F32;
+        forecast_is_exact(halves ? "base-f16" : "base-f32", base);
+        printf("%s: %zu bytes of tensors\n", halves ? "f16" : "f32", dev->peak_used[AT_USE_TENSORS]);
+        AT_CHECK(!halves || dev->peak_used[AT_USE_TENSORS] < whole);
+        whole = dev->peak_used[AT_USE_TENSORS];
+    }
+    forecast_is_exact("sample-f16", sample);
+    AT_CHECK(!lora(dev, scratch_path("refused"), NULL) && !at_dir_exists(scratch_path("refused")));
+    AT_CHECK_INT(quiet.error, AT_ERROR_USAGE);
+    quiet.error = AT_ERROR_NONE;
+    dev->activations = AT_F32;
+    for (int step = 1; step <= 2; step++) {
+        double loss[2], norm[2];
+        for (int i = 0; i < 2; i++) {
+            const char *run = i ? "base-f16-vulkan" : "base-f32-vulkan";
+            loss[i] = tiny_metric(scratch_path(run), step, "loss");
+            norm[i] = tiny_metric(scratch_path(run), step, "grad_norm");
+        }
+        printf("step %d: loss %.6f, in halves %.6f; gradient %.6f, in halves %.6f\n", step, loss[0], loss[1], norm[0],
+               norm[1]);
+        AT_CHECK_NEAR(loss[1] / loss[0], 1, 1e-2);
+        AT_CHECK_NEAR(norm[1] / norm[0], 1, 1e-2);
+    }
+}
+
 // What Vulkan itself counts, alignment included.
 static void the_driver_agrees(void)
 {
@@ -280,6 +310,7 @@ int main(int argc, char **argv)
     scratch_make();
     AT_RUN(forecasts_are_exact);
     if (vulkan) {
+        AT_RUN(halves_learn_the_same);
         AT_RUN(offloaded_jobs_are_the_same);
         AT_RUN(the_driver_agrees);
     } else {
