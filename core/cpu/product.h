@@ -82,6 +82,18 @@ static inline struct at_conv at_conv_of(const struct at_node *node, struct at_sh
                             y.dim[2], w.dim[0], node->attr.i[0], node->attr.i[1], node->attr.i[2]};
 }
 
+// From output pixel (n,oy,ox) to the next one.
+static inline void at_pixel_next(const struct at_conv *g, int64_t *ox, int64_t *oy, int64_t *n)
+{
+    if (++*ox < g->ow)
+        return;
+    *ox = 0;
+    if (++*oy < g->oh)
+        return;
+    *oy = 0;
+    ++*n;
+}
+
 // Addresses of what output pixels [p0, p1) meet in x: rows[tap (p1 - p0) + p - p0], `zeros` (c reals) outside.
 static inline void at_patch_rows(const struct at_conv *g, const real *x, int64_t p0, int64_t p1, const real *zeros,
                                  const real **rows)
@@ -92,13 +104,7 @@ static inline void at_patch_rows(const struct at_conv *g, const real *x, int64_t
         for (int64_t iy = oy * g->stride - g->top, ky = 0; ky < g->kh; ky++, iy++)
             for (int64_t ix = ox * g->stride - g->left, kx = 0; kx < g->kw; kx++, ix++, row += count)
                 *row = iy >= 0 && iy < g->h && ix >= 0 && ix < g->w ? x + ((n * g->h + iy) * g->w + ix) * g->c : zeros;
-        if (++ox < g->ow)
-            continue;
-        ox = 0;
-        if (++oy < g->oh)
-            continue;
-        oy = 0;
-        n++;
+        at_pixel_next(g, &ox, &oy, &n);
     }
 }
 

@@ -100,7 +100,11 @@ void at_graph_scope(struct at_graph *g, const char *scope)
 {
     if (scope && scope[0] && g->scope && strcmp(scope, g->scope) == 0)
         return;
-    g->scope = scope && scope[0] ? at_arena_strf(g->arena, "%s", scope) : NULL;
+    g->scope = NULL;
+    if (scope && scope[0] && !(g->scope = at_arena_strf(g->arena, "%s", scope))) {
+        g->failed = true;
+        at_fail_memory(g->log, strlen(scope) + 1);
+    }
 }
 
 bool at_graph_exact(struct at_graph *g, bool exact)

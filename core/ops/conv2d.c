@@ -42,13 +42,7 @@ static inline void gather(const struct at_conv *g, const real *image, int64_t p0
             if (row)
                 copy(to + begin * g->c, image + from + begin * g->c, (end - begin) * g->c, step);
         }
-        if (++ox < g->ow)
-            continue;
-        ox = 0;
-        if (++oy < g->oh)
-            continue;
-        oy = 0;
-        n++;
+        at_pixel_next(g, &ox, &oy, &n);
     }
 }
 
