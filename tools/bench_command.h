@@ -3,7 +3,7 @@
 #ifndef TOOLS_BENCH_COMMAND_H
 #define TOOLS_BENCH_COMMAND_H
 
-#include "pipelines/ceilings.h"
+#include "pipelines/bench/ceilings.h"
 #include "tools/cli.h"
 
 extern const struct at_command at_command_bench_ops, at_command_bench_model;

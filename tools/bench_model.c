@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // attune bench model: the steps of sampling and training.
-#include "pipelines/bench_model.h"
+#include "pipelines/bench/bench_model.h"
 #include "tools/bench_command.h"
 #include "tools/device.h"
 #include "tools/models.h"

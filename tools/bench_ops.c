@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // attune bench ops: each operator at sizes of real models.
-#include "pipelines/bench_ops.h"
+#include "pipelines/bench/bench_ops.h"
 #include "tools/bench_command.h"
 #include "tools/device.h"
 

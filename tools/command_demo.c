@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // attune demo: from preference pairs to a measured result, with a control.
-#include "pipelines/demo.h"
+#include "pipelines/demo/demo.h"
 #include "tools/cli.h"
 #include "tools/device.h"
 

@@ -3,7 +3,7 @@
 #include "core/base/alloc.h"
 #include "core/cpu/cpu.h"
 #include "core/vulkan/device.h"
-#include "pipelines/ceilings.h"
+#include "pipelines/bench/ceilings.h"
 #include "tools/cli.h"
 #include "tools/device.h"
 

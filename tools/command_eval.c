@@ -2,7 +2,7 @@
 // attune eval: whether one model's pictures are better than another's.
 #include "core/base/alloc.h"
 #include "core/io/file.h"
-#include "pipelines/eval.h"
+#include "pipelines/eval/eval.h"
 #include "tools/device.h"
 #include "tools/request.h"
 

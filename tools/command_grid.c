@@ -3,9 +3,9 @@
 #include "core/base/alloc.h"
 #include "core/io/file.h"
 #include "core/io/label.h"
-#include "pipelines/grid.h"
-#include "pipelines/report.h"
-#include "pipelines/sample.h"
+#include "pipelines/eval/report.h"
+#include "pipelines/sample/grid.h"
+#include "pipelines/sample/sample.h"
 #include "tools/device.h"
 #include "tools/request.h"
 

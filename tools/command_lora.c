@@ -2,7 +2,7 @@
 // attune lora: adapters as files.
 #include "core/base/alloc.h"
 #include "core/io/file.h"
-#include "pipelines/lora.h"
+#include "pipelines/lora/lora.h"
 #include "tools/lora_command.h"
 #include "tools/models.h"
 

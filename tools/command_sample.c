@@ -2,7 +2,7 @@
 // attune sample: images from prompts.
 #include "core/base/alloc.h"
 #include "core/io/file.h"
-#include "pipelines/sample.h"
+#include "pipelines/sample/sample.h"
 #include "tools/latents_option.h"
 #include "tools/plan.h"
 #include "tools/preview_option.h"

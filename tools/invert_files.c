@@ -5,7 +5,7 @@
 #include "core/io/file.h"
 #include "core/io/label.h"
 #include "datasets/latents.h"
-#include "pipelines/grid.h"
+#include "pipelines/sample/grid.h"
 #include "tools/picture_file.h"
 
 #include <math.h>

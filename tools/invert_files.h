@@ -4,7 +4,7 @@
 #ifndef TOOLS_INVERT_FILES_H
 #define TOOLS_INVERT_FILES_H
 
-#include "pipelines/invert.h"
+#include "pipelines/sample/invert.h"
 #include "tools/models.h"
 #include "tools/options.h"
 

@@ -3,7 +3,7 @@
 #ifndef TOOLS_LORA_COMMAND_H
 #define TOOLS_LORA_COMMAND_H
 
-#include "pipelines/lora_data.h"
+#include "pipelines/lora/lora_data.h"
 #include "tools/cli.h"
 
 struct at_model;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // attune lora convert: an adapter in the naming of another program.
 #include "core/base/listing.h"
-#include "pipelines/lora_write.h"
+#include "pipelines/lora/lora_write.h"
 #include "tools/lora_command.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // attune lora diff: how far two adapters are apart.
-#include "pipelines/lora_diff.h"
+#include "pipelines/lora/lora_diff.h"
 #include "tools/lora_command.h"
 
 #include <math.h>

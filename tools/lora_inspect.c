@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // attune lora inspect: what is in an adapter's file.
 #include "core/base/alloc.h"
-#include "pipelines/lora_data.h"
+#include "pipelines/lora/lora_data.h"
 #include "tools/lora_command.h"
 
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // attune lora merge: adapters put into the weights of a model.
-#include "pipelines/lora.h"
-#include "pipelines/lora_merge.h"
+#include "pipelines/lora/lora.h"
+#include "pipelines/lora/lora_merge.h"
 #include "tools/lora_command.h"
 #include "tools/models.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // attune data make pairs: preference pairs of a model's own samples.
-#include "pipelines/make_pairs.h"
-#include "tools/make_command.h"
+#include "pipelines/eval/make_pairs.h"
 #include "tools/device.h"
+#include "tools/make_command.h"
 #include "tools/models.h"
 
 struct job {

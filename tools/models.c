@@ -5,8 +5,8 @@
 #include "core/base/utf8.h"
 #include "core/io/file.h"
 #include "core/io/sha256.h"
-#include "pipelines/lora_data.h"
-#include "pipelines/sample.h"
+#include "pipelines/lora/lora_data.h"
+#include "pipelines/sample/sample.h"
 
 #include <math.h>
 #include <string.h>

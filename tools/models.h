@@ -4,7 +4,7 @@
 #ifndef TOOLS_MODELS_H
 #define TOOLS_MODELS_H
 
-#include "pipelines/lora.h"
+#include "pipelines/lora/lora.h"
 #include "tools/options.h"
 
 #define AT_LOADED_LORAS 8

@@ -2,7 +2,7 @@
 #include "tools/plan.h"
 
 #include "core/graph/dry.h"
-#include "pipelines/ceilings.h"
+#include "pipelines/bench/ceilings.h"
 
 #include <inttypes.h>
 #include <math.h>

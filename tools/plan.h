@@ -3,7 +3,7 @@
 #ifndef TOOLS_PLAN_H
 #define TOOLS_PLAN_H
 
-#include "pipelines/train.h"
+#include "pipelines/train/train.h"
 #include "tools/cli.h"
 #include "tools/device.h"
 

@@ -3,7 +3,7 @@
 #ifndef TOOLS_PREVIEW_OPTION_H
 #define TOOLS_PREVIEW_OPTION_H
 
-#include "pipelines/preview.h"
+#include "pipelines/sample/preview.h"
 #include "tools/options.h"
 
 struct at_preview_choice {

@@ -3,7 +3,7 @@
 
 #include "core/base/alloc.h"
 #include "core/base/utf8.h"
-#include "pipelines/sample.h"
+#include "pipelines/sample/sample.h"
 #include "tools/latents_option.h"
 #include "tools/tile_option.h"
 

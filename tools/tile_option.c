@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/tile_option.h"
 
-#include "pipelines/tiles.h"
+#include "pipelines/model/tiles.h"
 
 #include <string.h>
 

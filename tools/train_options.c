@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/train_options.h"
 
-#include "pipelines/tiles.h"
+#include "pipelines/model/tiles.h"
 #include "tools/plan.h"
 #include "tools/tile_option.h"
 

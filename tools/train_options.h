@@ -3,7 +3,7 @@
 #ifndef TOOLS_TRAIN_OPTIONS_H
 #define TOOLS_TRAIN_OPTIONS_H
 
-#include "pipelines/train_methods.h"
+#include "pipelines/train/train_methods.h"
 #include "tools/cli.h"
 #include "tools/device.h"
 

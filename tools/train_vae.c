@@ -3,7 +3,7 @@
 #include "tools/train_command.h"
 #include "tools/train_options.h"
 
-#include "pipelines/tiles.h"
+#include "pipelines/model/tiles.h"
 
 static bool start(struct at_device *dev, const void *params, struct at_log *log)
 {

@@ -2,8 +2,8 @@
 // An adapter's file in any dialect, read for a small model with two text encoders, written in all of them, and given to
 // the denoiser.
 #include "core/cpu/cpu.h"
-#include "pipelines/lora.h"
-#include "pipelines/lora_write.h"
+#include "pipelines/lora/lora.h"
+#include "pipelines/lora/lora_write.h"
 #include "tests/fuzz/target.h"
 
 #include <stdlib.h>

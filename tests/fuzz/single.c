@@ -3,7 +3,7 @@
 #include "core/models/clip.h"
 #include "core/models/unet.h"
 #include "core/models/vae.h"
-#include "pipelines/single_file.h"
+#include "pipelines/source/single_file.h"
 #include "tests/fuzz/target.h"
 
 #include <stdio.h>

@@ -4,7 +4,7 @@
 // Arguments FAMILY DIALECT print the lines of one hash, as the script does.
 #include "core/base/alloc.h"
 #include "core/io/sha256.h"
-#include "pipelines/lora_names.h"
+#include "pipelines/lora/lora_names.h"
 #include "tests/golden.h"
 
 static const char *const halves[] = {"down", "up", "alpha"};

@@ -6,7 +6,7 @@
 #include "core/models/clip.h"
 #include "core/models/unet.h"
 #include "core/models/vae.h"
-#include "pipelines/model_source.h"
+#include "pipelines/source/model_source.h"
 
 #include <fcntl.h>
 

@@ -2,8 +2,8 @@
 // AutoencoderKL in tiles, against diffusers' own tiles; and, printed, how far tiles are from the whole picture.
 #include "core/models/vae.h"
 
-#include "pipelines/model.h"
-#include "pipelines/stages.h"
+#include "pipelines/model/model.h"
+#include "pipelines/model/stages.h"
 #include "tests/golden/case.h"
 #include "tests/harness.h"
 

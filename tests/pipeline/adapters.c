@@ -2,10 +2,10 @@
 // One adapter in every dialect draws what diffusers draws with it; several at once; merged; written and read again.
 // Argument: --cpu or --vulkan.
 #include "core/vulkan/executor.h"
-#include "pipelines/lora_diff.h"
-#include "pipelines/lora_merge.h"
-#include "pipelines/lora_write.h"
-#include "pipelines/text.h"
+#include "pipelines/lora/lora_diff.h"
+#include "pipelines/lora/lora_merge.h"
+#include "pipelines/lora/lora_write.h"
+#include "pipelines/model/text.h"
 #include "tests/pipeline/pipes.h"
 #include "tests/pipeline/tiny.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bench of a model: what is measured, not how fast it is.
-#include "pipelines/bench_model.h"
+#include "pipelines/bench/bench_model.h"
 #include "tests/pipeline/tiny.h"
 
 #define TASKS 4

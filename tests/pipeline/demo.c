@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Made pairs, evaluation and the demo from end to end, with the tiny model.
-#include "pipelines/demo.h"
-#include "pipelines/eval.h"
-#include "pipelines/make_pairs.h"
+#include "pipelines/demo/demo.h"
+#include "pipelines/eval/eval.h"
+#include "pipelines/eval/make_pairs.h"
 #include "tests/pipeline/tiny.h"
 
 #include "core/io/json.h"

@@ -4,7 +4,7 @@
 #include "tests/pipeline/pipes.h"
 
 #include "core/base/rng.h"
-#include "pipelines/checkpoint.h"
+#include "pipelines/train/checkpoint.h"
 
 #include <sched.h>
 #include <signal.h>

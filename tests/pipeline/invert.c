@@ -6,7 +6,7 @@
 #include "core/io/image.h"
 #include "core/io/safetensors.h"
 #include "core/vulkan/executor.h"
-#include "pipelines/invert.h"
+#include "pipelines/sample/invert.h"
 
 #define LATENT (TINY_LATENT * TINY_LATENT * TINY_CHANNELS)
 #define PIXELS (TINY_SIDE * TINY_SIDE * 3)

@@ -4,8 +4,8 @@
 #include "core/io/safetensors.h"
 #include "core/ops/build.h"
 #include "core/vulkan/executor.h"
-#include "pipelines/dpo_network.h"
-#include "pipelines/text.h"
+#include "pipelines/model/text.h"
+#include "pipelines/train/dpo_network.h"
 #include "tests/pipeline/pipes.h"
 
 #define HEIGHT 24

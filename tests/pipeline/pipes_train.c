@@ -2,9 +2,9 @@
 // Training SDXL in small: what it is told of each pair, an adapter and all weights by Diffusion-DPO, everything but the
 // autoencoder from pictures. Argument: --cpu or --vulkan.
 #include "core/vulkan/executor.h"
-#include "pipelines/bench_model.h"
-#include "pipelines/pair_set.h"
-#include "pipelines/text.h"
+#include "pipelines/bench/bench_model.h"
+#include "pipelines/model/text.h"
+#include "pipelines/train/pair_set.h"
 #include "tests/pipeline/pipes.h"
 
 #define SIZE 16

@@ -8,7 +8,7 @@
 #include "tests/pipeline/pipes.h"
 #include "tests/unit/capture.h"
 
-#include "pipelines/sample.h"
+#include "pipelines/sample/sample.h"
 
 #include <math.h>
 #include <string.h>

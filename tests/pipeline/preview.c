@@ -7,9 +7,9 @@
 #include "tests/pipeline/tiny.h"
 #include "tests/unit/capture.h"
 
-#include "pipelines/preview.h"
-#include "pipelines/sample.h"
-#include "pipelines/vae_folder.h"
+#include "pipelines/model/vae_folder.h"
+#include "pipelines/sample/preview.h"
+#include "pipelines/sample/sample.h"
 
 #include <unistd.h>
 

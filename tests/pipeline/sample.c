@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sampling from the tiny model: against diffusers, and what a seed, a batch, guidance, eta and an adapter must do.
-#include "pipelines/text.h"
+#include "pipelines/model/text.h"
 #include "tests/pipeline/tiny.h"
 
 #include "core/base/rng.h"

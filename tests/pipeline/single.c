@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checkpoints in one file: they draw what their folder draws, become one, find their tokenizer, say what they predict; and
 // files that are something else.
-#include "pipelines/model_folder.h"
+#include "pipelines/model/model_folder.h"
 #include "tests/golden/single.h"
 #include "tests/pipeline/tiny.h"
 

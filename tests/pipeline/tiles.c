@@ -5,7 +5,7 @@
 #include "tests/pipeline/tiny.h"
 #include "tests/unit/capture.h"
 
-#include "pipelines/sample.h"
+#include "pipelines/sample/sample.h"
 
 #include <math.h>
 #include <string.h>

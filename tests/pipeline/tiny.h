@@ -4,8 +4,8 @@
 #define TESTS_PIPELINE_TINY_H
 
 #include "core/cpu/cpu.h"
-#include "pipelines/sample.h"
-#include "pipelines/train_methods.h"
+#include "pipelines/sample/sample.h"
+#include "pipelines/train/train_methods.h"
 #include "tests/unit/capture.h"
 
 #define TINY_SIDE 32   // of the pictures

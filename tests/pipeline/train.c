@@ -4,8 +4,8 @@
 
 #include "core/io/image.h"
 #include "core/io/safetensors.h"
-#include "pipelines/checkpoint.h"
-#include "pipelines/model_folder.h"
+#include "pipelines/model/model_folder.h"
+#include "pipelines/train/checkpoint.h"
 
 static struct capture capture;
 static struct at_device *dev;

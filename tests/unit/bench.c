@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sizes that operators are benched at, and what is said of their speed. Nothing is timed.
-#include "pipelines/bench_ops.h"
+#include "pipelines/bench/bench_ops.h"
 
 #include "tests/unit/capture.h"
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Byte-pair vocabularies, and the tokenizer of the embedded model's recipe.
-#include "datasets/bpe.h"
 #include "core/base/alloc.h"
 #include "core/base/rng.h"
 #include "core/cpu/cpu.h"
 #include "core/io/file.h"
 #include "core/text/clip_tokenizer.h"
+#include "datasets/bpe.h"
 #include "datasets/emoji_tokenizer.h"
-#include "pipelines/model.h"
+#include "pipelines/model/model.h"
 #include "tests/harness.h"
 
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Comparisons, CSV and pairs, on scores and pictures made by hand; no model.
-#include "pipelines/compare.h"
-#include "pipelines/eval.h"
-#include "pipelines/make_pairs.h"
+#include "pipelines/eval/compare.h"
+#include "pipelines/eval/eval.h"
+#include "pipelines/eval/make_pairs.h"
 
 #include "datasets/pairs.h"
 #include "tests/unit/capture.h"

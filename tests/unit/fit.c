@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a job is made to fit: with a job that takes what it is told to.
-#include "pipelines/fit.h"
+#include "pipelines/train/fit.h"
 
 #include "core/cpu/cpu.h"
 #include "tests/harness.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pipelines/grid.h"
+#include "pipelines/sample/grid.h"
 
 #include "core/io/file.h"
 #include "core/io/image.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adapter files that are odd or wrong: alphas, ranks, halves, names, other kinds of adapters.
-#include "pipelines/lora_data.h"
-#include "pipelines/lora_write.h"
+#include "pipelines/lora/lora_data.h"
+#include "pipelines/lora/lora_write.h"
 #include "tests/unit/capture.h"
 
 #include <string.h>

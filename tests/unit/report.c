@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pipelines/report.h"
+#include "pipelines/eval/report.h"
 
 #include "core/base/alloc.h"
 #include "core/io/file.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pipelines/tiles.h"
+#include "pipelines/model/tiles.h"
 
 #include "core/base/alloc.h"
 #include "core/base/rng.h"
