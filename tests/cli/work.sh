@@ -29,6 +29,7 @@ cp one.png first.png
 expect 3 '--force replaces it' sample -p 'Red apple!' --seed 5 --steps 2 -o one.png --device cpu
 expect 0 'in one.png' sample -p 'Red apple!' --seed 5 --steps 2 -o one.png --device cpu --force
 same one.png first.png
+expect 0 '"resident":' sample -p a --steps 1 -o sizes --device cpu --json
 expect 0 '1 image in torch' sample -p a --rng torch --cfg-rescale 0.7 --sampler euler_a --steps 2 -o torch --device cpu
 grep -q 'CFG rescale: 0.7, Seed: 0, .*RNG: CPU' torch/00001-0-a.png || { failures=$((failures + 1)); echo 'FAIL no rng'; }
 expect 0 '1 image in euler' sample -p a --sampler dpmpp_2m --karras --steps 3 -o euler --device cpu
