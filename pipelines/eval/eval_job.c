@@ -67,7 +67,7 @@ static bool draw_side(struct at_device *dev, struct at_model **m, const char **o
 {
     if (!*m || !same_text(*open, side->model)) {
         at_model_destroy(m);
-        *m = at_model_open(dev, &(struct at_model_params){.path = side->model, .reading = side->reading}, log);
+        *m = at_model_open(dev, &(struct at_model_params){.path = side->model, .reading = side->reading, .lazy = true}, log);
         *open = side->model;
         if (!*m)
             return false;
