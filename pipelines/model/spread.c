@@ -177,7 +177,12 @@ size_t at_spread_bytes(const struct at_spread *s)
 
 double at_spread_flops(const struct at_spread *s)
 {
-    return s->workers[0].exec->plan->flops / s->batch;
+    return s->workers[0].exec->plan->flops[0] / s->batch;
+}
+
+double at_spread_backward_flops(const struct at_spread *s)
+{
+    return s->workers[0].exec->plan->flops[1] / s->batch;
 }
 
 int at_spread_replicas(const struct at_device *dev, int items)

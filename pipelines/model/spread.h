@@ -37,8 +37,9 @@ AT_NODISCARD bool at_spread_run(struct at_spread *s, int n, const void *const *i
 AT_NODISCARD bool at_spread_backward(struct at_spread *s, const void *const *seeds);
 // Memory that the graphs' tensors take together, in bytes.
 size_t at_spread_bytes(const struct at_spread *s);
-// FLOPs an item, of all phases.
+// FLOPs an item, of a run and of a backward.
 double at_spread_flops(const struct at_spread *s);
+double at_spread_backward_flops(const struct at_spread *s);
 // How many workers a spread with `gradient` gets: the replicas its parameters must have.
 int at_spread_replicas(const struct at_device *dev, int items);
 

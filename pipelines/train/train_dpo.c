@@ -22,7 +22,7 @@ struct dpo_job {
     struct at_lora *lora;
     struct at_train_samples *samples;
     struct at_pair_set *pairs;
-    struct at_spread *policy, *reference;
+    struct at_dpo_network *network;
     bool first;      // no batch has run yet in a fresh run
     int side, tokens; // of the latents, and of a prompt
     size_t row;      // floats of a condition (condition.h)
@@ -65,9 +65,8 @@ static void fill_pair(struct dpo_job *j, int i, int64_t pair, uint64_t draw, int
 static bool measure(struct dpo_job *j)
 {
     int n = 2 * j->p->train.batch;
-    const void *const in[] = {j->x, j->t, j->rows, j->target};
-    if (!at_spread_run(j->reference, n, in, (void *[]){j->m_reference}) ||
-        !at_spread_run(j->policy, n, in, (void *[]){j->m_policy}))
+    if (!at_dpo_network_run(j->network, &(struct at_dpo_batch){.x = j->x, .target = j->target, .t = j->t, .rows = j->rows},
+                            j->m_policy, j->m_reference))
         return false;
     for (int i = 0; i < n; i++) {
         j->policy_error[i] = j->weight[i] * (double)j->m_policy[i];
@@ -83,14 +82,14 @@ static bool evaluate(struct dpo_job *j, struct at_objective_result *r)
     return at_objective_evaluate(&j->p->objective, &batch, j->dm, r, NULL, j->log);
 }
 
-// A fresh adapter or copy is the reference: z = 0 for every pair, so the loss is ln 2. Anything else is a fault; beta
-// multiplies the rounding of the errors.
+// A fresh adapter or copy is the reference: z = 0 for every pair, so the loss is ln 2. Anything else is a fault. An adapter
+// begins so to the bit; a copy is a graph of its own, and beta multiplies the rounding of its errors.
 static bool check_start(struct dpo_job *j, const struct at_objective_result *r)
 {
     bool first = j->first;
     j->first = false;
-    double rounding = 1e-3 * fmax(1, at_objective_beta(&j->p->objective) / 2000);
-    if (!first || j->p->objective.method != AT_OBJECTIVE_DPO || fabs(r->loss - 0.69314718) < rounding)
+    double rounding = j->p->full ? 1e-3 * fmax(1, at_objective_beta(&j->p->objective) / 2000) : 1e-8;
+    if (!first || j->p->objective.method != AT_OBJECTIVE_DPO || fabs(r->loss - log(2)) < rounding)
         return true;
     return at_fail(j->log, AT_ERROR_FAILED, "the first loss is %.6f, not ln 2: policy and reference differ", r->loss);
 }
@@ -132,7 +131,7 @@ static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *me
     for (int i = 0; i < 2 * batch; i++)
         j->seeds[i] = (float)(j->dm[i] * j->weight[i]);
     add_metrics(metrics, &r);
-    return at_spread_backward(j->policy, (const void *[]){j->seeds});
+    return at_dpo_network_backward(j->network, j->seeds);
 }
 
 // Implicit accuracy on the held-out pairs: z averaged over fixed timesteps, with noise of its own.
@@ -236,17 +235,18 @@ static bool allocate(struct dpo_job *j)
     return ok || at_fail_memory(j->log, n * (2 * latent + j->row) * sizeof(float));
 }
 
-static bool open_networks(struct dpo_job *j, struct at_device *dev)
+static bool open_network(struct dpo_job *j, struct at_device *dev)
 {
-    const struct at_adapter *adapter = j->p->full ? NULL : &j->lora->part[AT_COMPONENT_UNET];
-    struct at_dpo_network policy = {j->m, adapter, j->side, j->tokens};
-    struct at_dpo_network reference = {j->frozen ? j->frozen : j->m, NULL, j->side, j->tokens};
-    struct at_spread_params p = {.dev = dev, .items = 2 * j->p->train.batch, .build = at_dpo_network_build,
-                                 .priv = &policy, .gradient = true,
-                                 .recompute = at_fit_recompute(&j->p->train.fit)};
-    struct at_spread_params r = {.dev = dev, .items = 2 * j->p->train.batch, .build = at_dpo_network_build,
-                                 .priv = &reference};
-    return (j->policy = at_spread_create(&p, j->log)) && (j->reference = at_spread_create(&r, j->log));
+    struct at_dpo_network_params p = {.dev = dev,
+                                      .m = j->m,
+                                      .adapter = j->p->full ? NULL : &j->lora->part[AT_COMPONENT_UNET],
+                                      .frozen = j->frozen,
+                                      .side = j->side,
+                                      .tokens = j->tokens,
+                                      .items = 2 * j->p->train.batch,
+                                      .recompute = at_fit_recompute(&j->p->train.fit)};
+    j->network = at_dpo_network_create(&p, j->log);
+    return j->network;
 }
 
 static bool check_params(const struct at_train_dpo_params *p, struct at_log *log)
@@ -297,13 +297,12 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     if (!j->samples) // the pairs are encoded
         at_model_drop(j->m, AT_PART_TEXT | AT_PART_VAE);
     return (p->full || (j->lora = at_lora_create(j->m, &lp))) &&
-           (!p->full || (j->frozen = at_model_open(dev, &mp, j->log))) && allocate(j) && open_networks(j, dev);
+           (!p->full || (j->frozen = at_model_open(dev, &mp, j->log))) && allocate(j) && open_network(j, dev);
 }
 
 static void close_job(struct dpo_job *j)
 {
-    at_spread_destroy(&j->policy);
-    at_spread_destroy(&j->reference);
+    at_dpo_network_destroy(&j->network);
     at_pair_set_close(&j->pairs);
     at_train_samples_close(&j->samples);
     at_lora_destroy(&j->lora);

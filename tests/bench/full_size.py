@@ -188,7 +188,8 @@ def run_process(command):
 def attune(a, task, folder):
     name = "dpo" if task == "dpo" else "denoiser"
     command = [a.attune, "bench", "model", "-m", folder, "--untrained", "--task", name, "--batch", "1", "--runs",
-               str(a.runs), "--size", str(a.size), "--weights", a.weights, "--device", "cpu", "--threads", str(a.threads), "--json"]
+               str(a.runs), "--size", str(a.size), "--weights", a.weights, "--device", "cpu", "--threads",
+               str(a.threads), "--json"]
     result, peak = run_process(command)
     return result["tasks"][0]["processor_seconds" if a.processor else "seconds"], peak
 
@@ -210,7 +211,8 @@ def measure(a, task, folder):
         for name, run in sides.items():
             results[name].append(run())
     rows = [(name, statistics.median(s for s, _ in r), max(p for _, p in r)) for name, r in results.items()]
-    print(f"\n| {a.model} at {a.size}, {task} | {'processor ' if a.processor else ''}seconds | peak resident MiB |\n|---|---|---|")
+    unit = "processor seconds" if a.processor else "seconds"
+    print(f"\n| {a.model} at {a.size}, {task} | {unit} | peak resident MiB |\n|---|---|---|")
     for name, seconds, peak in rows:
         spread = f" ({min(s for s, _ in results[name]):.2f} to {max(s for s, _ in results[name]):.2f})"
         print(f"| {name} | {seconds:.2f}{spread if a.rounds > 1 else ''} | {peak:.0f} |")

@@ -241,7 +241,7 @@ static void no_prompt_is_zeros_where_the_model_says_so(void)
 struct dpo {
     struct at_model *m;
     struct at_lora *lora;
-    struct at_spread *policy, *reference;
+    struct at_dpo_network *network;
     float *rows;
 };
 
@@ -253,15 +253,11 @@ static void open_dpo(struct dpo *d)
     struct at_safetensors *file = at_safetensors_open(&capture.log, path);
     d->lora = d->m ? at_lora_create(d->m, &lp) : NULL;
     if (AT_CHECK(file && d->lora && at_params_load(d->lora->part[AT_COMPONENT_UNET].params, file, "unet.", NULL))) {
-        struct at_dpo_network policy = {d->m, &d->lora->part[AT_COMPONENT_UNET], SIDE, TOKENS};
-        struct at_dpo_network reference = {d->m, NULL, SIDE, TOKENS};
-        struct at_spread_params p = {.dev = dev, .items = 2 * PAIRS, .build = at_dpo_network_build, .priv = &policy,
-                                     .gradient = true};
-        struct at_spread_params r = {.dev = dev, .items = 2 * PAIRS, .build = at_dpo_network_build, .priv = &reference};
-        d->policy = at_spread_create(&p, &capture.log);
-        d->reference = at_spread_create(&r, &capture.log);
+        struct at_dpo_network_params p = {.dev = dev, .m = d->m, .adapter = &d->lora->part[AT_COMPONENT_UNET],
+                                          .side = SIDE, .tokens = TOKENS, .items = 2 * PAIRS};
+        d->network = at_dpo_network_create(&p, &capture.log);
     }
-    AT_CHECK(d->policy && d->reference);
+    AT_CHECK(d->network);
     at_safetensors_destroy(&file);
 }
 
@@ -314,16 +310,15 @@ static void dpo_of_sdxl(void)
     double error[2][2 * PAIRS], dm[2 * PAIRS];
     struct dpo d = {0};
     open_dpo(&d);
-    if (d.policy && d.reference) {
+    if (d.network) {
         fill_rows(&d);
         read_golden("dpo.x", x);
         read_golden("dpo.target", target);
         const struct at_st_tensor *steps = at_safetensors_find(io, "dpo.t");
         for (int i = 0; AT_CHECK(steps) && i < 2 * PAIRS; i++)
             t[i] = (float)((const int32_t *)steps->data)[i];
-        const void *in[] = {x, t, d.rows, target};
-        AT_CHECK(at_spread_run(d.reference, 2 * PAIRS, in, (void *[]){m[0]}) &&
-                 at_spread_run(d.policy, 2 * PAIRS, in, (void *[]){m[1]}));
+        struct at_dpo_batch in = {.x = x, .target = target, .t = t, .rows = d.rows};
+        AT_CHECK(at_dpo_network_run(d.network, &in, m[1], m[0]));
         is_close("dpo.r", m[0], 2 * PAIRS);
         is_close("dpo.m", m[1], 2 * PAIRS);
         for (int i = 0; i < 2 * PAIRS; i++) {
@@ -338,11 +333,10 @@ static void dpo_of_sdxl(void)
         is_close("dpo.loss", &loss, 1);
         for (int i = 0; i < 2 * PAIRS; i++)
             seeds[i] = (float)dm[i];
-        AT_CHECK(at_spread_backward(d.policy, (const void *[]){seeds}));
+        AT_CHECK(at_dpo_network_backward(d.network, seeds));
         compare_gradients(&d);
     }
-    at_spread_destroy(&d.policy);
-    at_spread_destroy(&d.reference);
+    at_dpo_network_destroy(&d.network);
     at_lora_destroy(&d.lora);
     at_model_destroy(&d.m);
     at_free(d.rows);
