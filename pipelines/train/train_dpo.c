@@ -215,7 +215,7 @@ static bool save(void *priv, const char *dir, float *const *values)
         ok = at_model_folder_save(j->m, dir, &folder);
     } else {
         char *path = at_path_join(dir, "pytorch_lora_weights.safetensors");
-        ok = path && at_lora_save(j->lora, path, values[0]);
+        ok = path && at_lora_save(j->lora, path, values);
         at_free(path);
     }
     return ok && save_held_out(j, dir, values[0]);
@@ -278,7 +278,7 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     j->tokens = at_text_tokens(j->m);
     j->row = at_condition_floats(&j->m->unet, j->tokens);
     j->epoch = -1;
-    j->first = !p->train.resume;
+    j->first = !p->train.resume && !p->lora.file;
     struct at_lora_params lp = p->lora;
     lp.replicas = replicas;
     lp.seed = p->train.seed;
