@@ -98,7 +98,7 @@ static bool start(struct at_train_job *j, struct at_device *dev, struct at_optio
     struct at_train_params *t = j->train;
     struct at_json_doc *config = at_options_json(o);
     if (!config)
-        return at_fail_memory(log, 64);
+        return false;
     j->quiet = j->quiet || j->cli->planning;
     t->config = at_json_root(config);
     t->progress = j->quiet ? NULL : progress;

@@ -12,9 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+static _Thread_local bool starved; // cJSON itself does not tell a lack of memory from a slip
+
 static void *hook_malloc(size_t size)
 {
-    return at_calloc(size, 1);
+    void *block = at_calloc(size, 1);
+    starved = starved || !block;
+    return block;
 }
 
 static void set_hooks(void)
@@ -185,10 +189,13 @@ static bool unique_keys(struct at_json_doc *doc, const cJSON *item)
 static bool parse_text(struct at_json_doc *doc, const struct scan *s)
 {
     const char *end = NULL;
+    starved = false;
     doc->root = cJSON_ParseWithLengthOpts(s->text, s->size + 1, &end, false);
+    if (!doc->root && starved)
+        return at_fail_memory(s->log, s->size);
     if (!doc->root) {
         size_t at = end && end >= s->text && end <= s->text + s->size ? (size_t)(end - s->text) : 0;
-        return fail_at(s, at, at < s->size ? "JSON syntax error here (or memory ran out)" : s->size == 0
+        return fail_at(s, at, at < s->size ? "JSON syntax error here" : s->size == 0
                        ? "there is nothing in it" : "the JSON ends too early; is it cut short?");
     }
     size_t at = (size_t)(end - s->text);

@@ -214,13 +214,18 @@ static bool write_component(struct merging *g, const char *name)
     return copy_component(g, name);
 }
 
-static void count_tensors(struct merging *g)
+static bool count_tensors(struct merging *g)
 {
-    for (size_t i = 0; i < PARTS; i++) {
-        struct at_safetensors *weights = adapted(g, &parts[i]) ? at_source_weights(g->m->source, parts[i].name) : NULL;
-        g->total += weights ? at_safetensors_count(weights) : 0;
+    bool ok = true;
+    for (size_t i = 0; ok && i < PARTS; i++) {
+        if (!adapted(g, &parts[i]))
+            continue;
+        struct at_safetensors *weights = at_source_weights(g->m->source, parts[i].name);
+        ok = weights;
+        g->total += ok ? at_safetensors_count(weights) : 0;
         at_safetensors_destroy(&weights);
     }
+    return ok;
 }
 
 static bool check(const struct merging *g)
@@ -241,10 +246,7 @@ static bool check(const struct merging *g)
 bool at_lora_merge(const struct at_model *m, const struct at_lora_merge_params *p)
 {
     struct merging g = {.m = m, .p = p, .log = m->log};
-    if (!check(&g) || !at_dir_make(g.log, p->out))
-        return false;
-    count_tensors(&g);
-    bool ok = true;
+    bool ok = check(&g) && at_dir_make(g.log, p->out) && count_tensors(&g);
     struct at_json index = at_source_index(m->source);
     for (struct at_json v = at_json_first(index); ok && v.item; v = at_json_next(v))
         if (at_json_is_array(v) && at_json_is_string(at_json_at(v, 0)) && !strchr(at_json_key(v), '/') &&
