@@ -6,6 +6,7 @@
 #include "core/io/file.h"
 #include "core/io/json_doc.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,7 +36,8 @@ void at_json_use_alloc(void)
 
 struct scan {
     struct at_log *log;
-    const char *name, *text;
+    const char *name;
+    char *text;
     size_t size;
     const struct at_json_limits *limits;
 };
@@ -107,6 +109,18 @@ static bool scan_number(const struct scan *s, size_t *at)
     return true;
 }
 
+// Python writes Infinity, for which JSON has no word (diffusers: "lambda_min_clipped": -Infinity). In place it becomes a
+// number that no double holds.
+static bool scan_infinity(const struct scan *s, size_t *at)
+{
+    size_t start = *at + (s->text[*at] == '-');
+    if (s->size - start < 8 || memcmp(s->text + start, "Infinity", 8) != 0)
+        return false;
+    memcpy(s->text + start, "1e999   ", 8);
+    *at = start + 8;
+    return true;
+}
+
 // Checks what cJSON lets pass and counts what could exhaust stack or memory.
 static bool scan_all(const struct scan *s)
 {
@@ -120,6 +134,8 @@ static bool scan_all(const struct scan *s)
                 return false;
             continue;
         }
+        if ((c == '-' || c == 'I') && scan_infinity(s, &i))
+            continue;
         if (c == '-' || (c >= '0' && c <= '9')) {
             if (!scan_number(s, &i))
                 return false;
@@ -287,6 +303,11 @@ bool at_json_is_string(struct at_json v)
 bool at_json_is_number(struct at_json v)
 {
     return cJSON_IsNumber(v.item);
+}
+
+bool at_json_is_infinite(struct at_json v)
+{
+    return cJSON_IsNumber(v.item) && isinf(v.item->valuedouble);
 }
 
 struct at_json at_json_get(struct at_json object, const char *key)

@@ -29,7 +29,7 @@ struct at_json_limits {
 };
 
 // Parses untrusted bytes; `name` (a file, or file:line) stands in every message. Refused besides bad syntax: keys that
-// occur twice in an object, text that is not UTF-8, \u0000. NULL on failure, with line and column in the log.
+// occur twice in an object, text that is not UTF-8, \u0000. Accepted besides JSON: Infinity, -Infinity. NULL on failure, with line and column in the log.
 struct at_json_doc *at_json_parse(struct at_log *log, const char *name, const void *bytes, size_t size,
                                   const struct at_json_limits *limits);
 struct at_json_doc *at_json_load(struct at_log *log, const char *path); // default limits
@@ -43,6 +43,7 @@ bool at_json_is_object(struct at_json value);
 bool at_json_is_array(struct at_json value);
 bool at_json_is_string(struct at_json value);
 bool at_json_is_number(struct at_json value);
+bool at_json_is_infinite(struct at_json value); // a number beyond double, or Python's Infinity and -Infinity
 struct at_json at_json_get(struct at_json object, const char *key);
 struct at_json at_json_at(struct at_json array, size_t index);
 size_t at_json_count(struct at_json value); // members or elements; 0 for anything else

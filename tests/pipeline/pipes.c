@@ -131,6 +131,22 @@ static void as_diffusers_draws(void)
     at_model_destroy(&m);
 }
 
+// Files of 2022, as diffusers' pipeline of Stable Diffusion reads them.
+static void old_files_are_corrected(void)
+{
+    char folder[512], path[1400];
+    struct at_model *m;
+    pipes_folder("sd2", folder, sizeof(folder));
+    snprintf(path, sizeof(path), "sed -i 's/\"_diffusers_version\": \"[^\"]*/\"_diffusers_version\": \"0.2.2/' '%s/unet/config.json' && "
+             "echo '{\"_class_name\": \"DDIMScheduler\"}' > '%s/scheduler/scheduler_config.json'", folder, folder);
+    AT_CHECK(system(path) == 0);
+    m = at_model_open(dev, &(struct at_model_params){.path = folder, .check = true}, &capture.log);
+    AT_CHECK(m && !m->schedule->config.clip_sample);
+    AT_CHECK(m && m->schedule->config.steps_offset == 1 && m->unet.sample_size == 64);
+    at_model_destroy(&m);
+    AT_CHECK(at_path_remove(NULL, folder));
+}
+
 // What the golden runs depend on: one run with one thing changed each.
 static void everything_matters(void)
 {
@@ -356,6 +372,7 @@ int main(int argc, char **argv)
         AT_RUN(as_diffusers_reads);
         AT_RUN(no_prompt_is_zeros_where_the_model_says_so);
         AT_RUN(as_diffusers_draws);
+        AT_RUN(old_files_are_corrected);
         AT_RUN(adapters);
         AT_RUN(everything_matters);
         AT_RUN(dpo_of_sdxl);
