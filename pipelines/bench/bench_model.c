@@ -219,7 +219,7 @@ static bool run_dpo(struct bench *b, void *priv)
         return false;
     for (int i = 0; i < n; i++)
         seeds[i] = (float)dm[i];
-    return at_dpo_network_backward(d->network, seeds) &&
+    return at_dpo_network_backward(d->network, &in, seeds) &&
            at_optimizer_step(d->optimizer, ++d->step, 1e-6, 1, NULL);
 }
 

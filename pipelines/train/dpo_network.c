@@ -40,8 +40,8 @@ static bool open_network(struct at_dpo_network *n, const struct at_dpo_network_p
 {
     struct side policy = {p, p->m}, reference = {p, p->frozen};
     struct at_spread_params trained = {.dev = p->dev, .items = p->items, .build = build, .priv = &policy,
-                                       .gradient = true, .recompute = p->recompute};
-    struct at_spread_params frozen = {.dev = p->dev, .items = p->items, .build = build, .priv = &reference};
+                                       .gradient = true, .at_once = p->at_once, .recompute = p->recompute};
+    struct at_spread_params frozen = {.dev = p->dev, .items = p->at_once ? p->at_once : p->items, .build = build, .priv = &reference};
     n->items = p->items;
     if (!(n->on = at_calloc((size_t)p->items, sizeof(float))) || !(n->off = at_calloc((size_t)p->items, sizeof(float))))
         return at_fail_memory(log, (size_t)p->items * sizeof(float));
@@ -74,21 +74,28 @@ void at_dpo_network_destroy(struct at_dpo_network **network)
     *network = NULL;
 }
 
-static bool run(struct at_dpo_network *n, struct at_spread *s, const struct at_dpo_batch *b, const float *gate, float *m)
+// The ports of a batch.
+struct inputs {
+    const void *of[5];
+};
+
+static struct inputs gather(const struct at_dpo_batch *b, const float *gate)
 {
-    return at_spread_run(s, n->items, (const void *[]){b->x, b->t, b->rows, b->target, gate}, (void *[]){m});
+    return (struct inputs){{b->x, b->t, b->rows, b->target, gate}};
 }
 
 bool at_dpo_network_run(struct at_dpo_network *n, const struct at_dpo_batch *batch, float *policy, float *reference)
 {
+    struct inputs off = gather(batch, n->off), on = gather(batch, n->on);
     // The policy last: its values stay for the backward.
-    return run(n, n->reference ? n->reference : n->policy, batch, n->off, reference) &&
-           run(n, n->policy, batch, n->on, policy);
+    return at_spread_run(n->reference ? n->reference : n->policy, n->items, off.of, (void *[]){reference}) &&
+           at_spread_run(n->policy, n->items, on.of, (void *[]){policy});
 }
 
-bool at_dpo_network_backward(struct at_dpo_network *n, const float *seeds)
+bool at_dpo_network_backward(struct at_dpo_network *n, const struct at_dpo_batch *batch, const float *seeds)
 {
-    return at_spread_backward(n->policy, (const void *[]){seeds});
+    struct inputs on = gather(batch, n->on);
+    return at_spread_backward(n->policy, on.of, (const void *[]){seeds});
 }
 
 double at_dpo_network_flops(const struct at_dpo_network *n)

@@ -12,11 +12,11 @@
 
 struct at_dpo_network_params {
     struct at_device *dev;
-    const struct at_model *m;         // the policy; as many replicas as at_spread_replicas(dev, items) says
+    const struct at_model *m;         // the policy; as many replicas as at_spread_replicas(dev, at_once) says
     const struct at_adapter *adapter; // trained, replicas alike; NULL: all weights of m
     const struct at_model *frozen;    // the reference, if there is no adapter
     int side, tokens;                 // of the latents, and of a prompt
-    int items;                        // pictures a batch
+    int items, at_once;               // pictures a batch, and kept for the gradient at once (spread.h)
     struct at_recompute recompute;
 };
 
@@ -34,8 +34,9 @@ void at_dpo_network_destroy(struct at_dpo_network **n);
 // Mean squared errors of each item against its target.
 AT_NODISCARD bool at_dpo_network_run(struct at_dpo_network *n, const struct at_dpo_batch *batch, float *policy,
                                      float *reference);
-// After a run: adds the gradient of sum_i seeds[i] policy[i] to that of what is trained.
-AT_NODISCARD bool at_dpo_network_backward(struct at_dpo_network *n, const float *seeds);
+// After a run of this batch: adds the gradient of sum_i seeds[i] policy[i] to that of what is trained.
+AT_NODISCARD bool at_dpo_network_backward(struct at_dpo_network *n, const struct at_dpo_batch *batch,
+                                          const float *seeds);
 // FLOPs of a run and a backward.
 double at_dpo_network_flops(const struct at_dpo_network *n);
 

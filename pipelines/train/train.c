@@ -319,7 +319,7 @@ bool at_train_fit(struct at_device *dev, struct at_train_params *p,
     struct fitting f = {p, all, run};
     int tilings = p->vae_tile == AT_TILE_AUTO ? AT_TILE_LEVELS : p->vae_tile == AT_TILE_NONE ? 0 : 1;
     struct at_fit_params params = {.dev = dev, .limit = p->memory_limit, .batch = p->batch, .attempt = attempt, .priv = &f,
-                                   .tilings = tilings};
+                                   .pairs = p->pairs, .tilings = tilings};
     if (!at_fit_choose(&params, &p->fit, log))
         return false;
     cut_batch(p);

@@ -29,6 +29,7 @@ struct at_train_params {
     // Of methods that encode pictures: pixels of the autoencoder's tiles, or AT_TILE_AUTO: only if nothing else fits, or
     // AT_TILE_OFF. Of others: AT_TILE_NONE.
     int vae_tile;
+    bool pairs; // of methods whose samples are pairs
     struct at_train_samples_params samples; // of methods that train a denoiser
     struct at_fit fit;   // how it does: set by the methods themselves
     // Only try: on a dry device, one step, no file touched. NULL: the real run.

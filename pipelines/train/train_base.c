@@ -77,7 +77,7 @@ static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *me
         j->seeds[i] = 1.0f / (float)batch;
     }
     at_metrics_add(metrics, "loss", loss);
-    return at_spread_backward(j->spread, (const void *[]){j->seeds});
+    return at_spread_backward(j->spread, in, (const void *[]){j->seeds});
 }
 
 static bool save(void *priv, const char *dir, float *const *values)

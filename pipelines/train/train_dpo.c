@@ -23,6 +23,7 @@ struct dpo_job {
     struct at_train_samples *samples;
     struct at_pair_set *pairs;
     struct at_dpo_network *network;
+    int at_once;     // pictures whose gradients are taken at once
     bool first;      // no batch has run yet in a fresh run
     int side, tokens; // of the latents, and of a prompt
     size_t row;      // floats of a condition (condition.h)
@@ -61,12 +62,17 @@ static void fill_pair(struct dpo_job *j, int i, int64_t pair, uint64_t draw, int
     }
 }
 
+static struct at_dpo_batch batch_of(const struct dpo_job *j)
+{
+    return (struct at_dpo_batch){.x = j->x, .target = j->target, .t = j->t, .rows = j->rows};
+}
+
 // Errors of policy and reference in epsilon space for the batch at hand.
 static bool measure(struct dpo_job *j)
 {
     int n = 2 * j->p->train.batch;
-    if (!at_dpo_network_run(j->network, &(struct at_dpo_batch){.x = j->x, .target = j->target, .t = j->t, .rows = j->rows},
-                            j->m_policy, j->m_reference))
+    struct at_dpo_batch in = batch_of(j);
+    if (!at_dpo_network_run(j->network, &in, j->m_policy, j->m_reference))
         return false;
     for (int i = 0; i < n; i++) {
         j->policy_error[i] = j->weight[i] * (double)j->m_policy[i];
@@ -131,7 +137,8 @@ static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *me
     for (int i = 0; i < 2 * batch; i++)
         j->seeds[i] = (float)(j->dm[i] * j->weight[i]);
     add_metrics(metrics, &r);
-    return at_dpo_network_backward(j->network, j->seeds);
+    struct at_dpo_batch in = batch_of(j);
+    return at_dpo_network_backward(j->network, &in, j->seeds);
 }
 
 // Implicit accuracy on the held-out pairs: z averaged over fixed timesteps, with noise of its own.
@@ -244,6 +251,7 @@ static bool open_network(struct dpo_job *j, struct at_device *dev)
                                       .side = j->side,
                                       .tokens = j->tokens,
                                       .items = 2 * j->p->train.batch,
+                                      .at_once = j->at_once,
                                       .recompute = at_fit_recompute(&j->p->train.fit)};
     j->network = at_dpo_network_create(&p, j->log);
     return j->network;
@@ -261,7 +269,8 @@ static bool check_params(const struct at_train_dpo_params *p, struct at_log *log
 static bool open_job(struct dpo_job *j, struct at_device *dev)
 {
     const struct at_train_dpo_params *p = j->p;
-    int replicas = at_spread_replicas(dev, 2 * p->train.batch);
+    j->at_once = (p->train.fit.apart ? 1 : 2) * p->train.batch;
+    int replicas = at_spread_replicas(dev, j->at_once);
     struct at_model_params mp = {.path = p->model, .reading = p->reading, .trainable = p->full ? AT_PART_UNET : 0, .replicas = replicas};
     if (!(j->m = at_model_open(dev, &mp, j->log)))
         return false;
@@ -283,7 +292,7 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     lp.replicas = replicas;
     lp.seed = p->train.seed;
     j->m->vae_tile = at_tile_side(&j->m->vae, size, size, p->train.vae_tile, p->train.fit.tiling);
-    bool tight = p->train.fit.parts > 1 || p->train.fit.segments || p->train.fit.tiling;
+    bool tight = p->train.fit.parts > 1 || p->train.fit.apart || p->train.fit.segments || p->train.fit.tiling;
     struct at_pair_set_params sp = {.path = p->pairs, .size = size, .clip_skip = p->clip_skip, .coin = p->coin,
                                     .flip = p->flip,
                                     .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache,
@@ -341,5 +350,6 @@ static bool check_device(const struct at_device *dev, struct at_log *log)
 bool at_train_dpo(struct at_device *dev, const struct at_train_dpo_params *params, struct at_log *log)
 {
     struct at_train_dpo_params p = *params;
+    p.train.pairs = true;
     return check_device(dev, log) && check_params(&p, log) && at_train_fit(dev, &p.train, run_job, &p, log) && run_job(dev, &p, log);
 }

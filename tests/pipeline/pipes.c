@@ -261,16 +261,16 @@ struct dpo {
     float *rows;
 };
 
-static void open_dpo(struct dpo *d)
+static void open_dpo(struct dpo *d, int at_once)
 {
     d->m = open_model("xl");
-    struct at_lora_params lp = {.rank = 2, .alpha = 4, .replicas = at_spread_replicas(dev, 2 * PAIRS)};
+    struct at_lora_params lp = {.rank = 2, .alpha = 4, .replicas = at_spread_replicas(dev, at_once)};
     const char *path = pipes_path("lora/pytorch_lora_weights.safetensors");
     struct at_safetensors *file = at_safetensors_open(&capture.log, path);
     d->lora = d->m ? at_lora_create(d->m, &lp) : NULL;
     if (AT_CHECK(file && d->lora && at_params_load(d->lora->part[AT_COMPONENT_UNET].params, file, "unet.", NULL))) {
         struct at_dpo_network_params p = {.dev = dev, .m = d->m, .adapter = &d->lora->part[AT_COMPONENT_UNET],
-                                          .side = SIDE, .tokens = TOKENS, .items = 2 * PAIRS};
+                                          .side = SIDE, .tokens = TOKENS, .items = 2 * PAIRS, .at_once = at_once};
         d->network = at_dpo_network_create(&p, &capture.log);
     }
     AT_CHECK(d->network);
@@ -319,13 +319,13 @@ static void compare_gradients(const struct dpo *d)
     printf("%d gradients: %.1e at most\n", params->count, worst);
 }
 
-static void dpo_of_sdxl(void)
+static void dpo_of_sdxl(int at_once)
 {
     static float x[2 * PAIRS * SIDE * SIDE * 4], target[2 * PAIRS * SIDE * SIDE * 4], t[2 * PAIRS];
     float m[2][2 * PAIRS], seeds[2 * PAIRS];
     double error[2][2 * PAIRS], dm[2 * PAIRS];
     struct dpo d = {0};
-    open_dpo(&d);
+    open_dpo(&d, at_once);
     if (d.network) {
         fill_rows(&d);
         read_golden("dpo.x", x);
@@ -349,13 +349,25 @@ static void dpo_of_sdxl(void)
         is_close("dpo.loss", &loss, 1);
         for (int i = 0; i < 2 * PAIRS; i++)
             seeds[i] = (float)dm[i];
-        AT_CHECK(at_dpo_network_backward(d.network, seeds));
+        AT_CHECK(at_dpo_network_backward(d.network, &in, seeds));
         compare_gradients(&d);
     }
     at_dpo_network_destroy(&d.network);
     at_lora_destroy(&d.lora);
     at_model_destroy(&d.m);
     at_free(d.rows);
+}
+
+static void dpo_at_once(void)
+{
+    dpo_of_sdxl(2 * PAIRS);
+}
+
+// Most of the batch runs again for its gradient.
+static void dpo_bit_by_bit(void)
+{
+    dpo_of_sdxl(2);
+    dpo_of_sdxl(1);
 }
 
 int main(int argc, char **argv)
@@ -375,7 +387,8 @@ int main(int argc, char **argv)
         AT_RUN(old_files_are_corrected);
         AT_RUN(adapters);
         AT_RUN(everything_matters);
-        AT_RUN(dpo_of_sdxl);
+        AT_RUN(dpo_at_once);
+        AT_RUN(dpo_bit_by_bit);
     }
     at_safetensors_destroy(&io);
     at_device_close(&dev);
