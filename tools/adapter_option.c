@@ -11,6 +11,10 @@ void at_adapter_options(struct at_options *o, struct at_adapter_choice *c)
          .zero = "the rank", .min = 1e-6, .max = 1e6},
         {"target", 0, AT_OPTION_LIST, &c->targets, "NAME", "a layer that gets an adapter, by name or end of name",
          .zero = "to_q, to_k, to_v, to_out.0"},
+        {"text-encoder", 0, AT_OPTION_FLAG, &c->lora.text, NULL,
+         "adapt the text encoder too (of SDXL both): q_proj, k_proj, v_proj, out_proj, or what --target names there"},
+        {"text-lr", 0, AT_OPTION_REAL, &c->text_lr, "X", "learning rate of text encoders' adapters", .zero = "that of --lr",
+         .min = 1e-12, .max = 10},
         {"lora", 0, AT_OPTION_TEXT, &c->lora.file, "FILE",
          "an adapter to go on training, with its layers, ranks and alphas, in place of a fresh one"},
         {0},
@@ -20,7 +24,7 @@ void at_adapter_options(struct at_options *o, struct at_adapter_choice *c)
 
 bool at_adapter_given(const struct at_adapter_choice *c)
 {
-    return c->lora.rank || c->lora.alpha != 0 || c->targets.count || c->lora.file;
+    return c->text_lr > 0 || c->lora.text || c->lora.rank || c->lora.alpha != 0 || c->targets.count || c->lora.file;
 }
 
 bool at_adapter_complete(struct at_adapter_choice *c, struct at_log *log)
@@ -28,6 +32,9 @@ bool at_adapter_complete(struct at_adapter_choice *c, struct at_log *log)
     if (c->lora.file && (c->lora.rank || c->lora.alpha != 0 || c->targets.count))
         return at_fail(log, AT_ERROR_USAGE, "--lora %s goes on with the layers, ranks and alphas of that file; leave "
                        "--rank, --alpha and --target out", c->lora.file);
+    if (c->text_lr > 0 && !c->lora.text)
+        return at_fail(log, AT_ERROR_USAGE, "--text-lr is the rate of text encoders' adapters: ask for them with "
+                       "--text-encoder");
     if (!c->targets.count)
         return true;
     if (!(c->list = at_calloc(c->targets.count + 1, sizeof(*c->list))))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options of an adapter to train: --rank, --alpha, --target, --lora.
+// The options of an adapter to train: --rank, --alpha, --target, --lora, --text-encoder, --text-lr.
 #ifndef TOOLS_ADAPTER_OPTION_H
 #define TOOLS_ADAPTER_OPTION_H
 
@@ -8,6 +8,7 @@
 
 struct at_adapter_choice {
     struct at_lora_params lora;
+    double text_lr; // 0: the learning rate
     const char *no_rank; // what a rank that is not given stands for, in the help
     struct at_texts targets;
     const char **list; // the targets, NULL at the end

@@ -34,11 +34,12 @@ static bool complete(void *priv, struct at_log *log)
     struct base *b = priv;
     struct at_train_base_params *p = &b->params;
     if (at_adapter_given(&b->adapter) && !b->adapter.lora.rank && !b->adapter.lora.file)
-        return at_fail(log, AT_ERROR_USAGE, "--alpha and --target are of an adapter: ask for one with --rank N, or go on "
+        return at_fail(log, AT_ERROR_USAGE, "--alpha, --target, --text-encoder and --text-lr are of an adapter: ask for one with --rank N, or go on "
                        "with one by --lora FILE; without, all weights are trained");
     if (!at_adapter_complete(&b->adapter, log))
         return false;
     p->lora = b->adapter.lora;
+    p->train.text_lr = b->adapter.text_lr;
     p->adapter = at_adapter_given(&b->adapter);
     if (p->adapter)
         p->model = at_model_word(p->model);
@@ -87,13 +88,14 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .about = "MODEL holds the configs, the tokenizer and the trained autoencoder (the result of attune train vae). "
                  "The last part of the decay brings most of the gain: choose --steps first, and run to the end. With "
                  "--rank or --lora an adapter of the denoiser (LoRA) is trained, on MODEL's own weights, which stay as "
-                 "they are; captions are encoded once. RUN gets pytorch_lora_weights.safetensors. The defaults are "
+                 "they are; --text-encoder adapts what reads the captions as well. RUN gets pytorch_lora_weights.safetensors. The defaults are "
                  "then --steps 1000, --batch 4, --lr 1e-4, --lr-schedule constant without --warmup, no --ema, and "
                  "pictures of the model's size.",
         .example = "  attune train vae -o runs/vae --steps 1500\n"
                    "  attune train base -m runs/vae -o runs/base --steps 12000\n"
                    "  attune train base -m v1-5.safetensors --tokenizer clip -d pictures -o runs/style --rank 16 \\\n"
                    "      --steps 800 --save-every 200\n"
+                   "  attune train base -m sdxl -d pictures -o runs/word --rank 8 --text-encoder --text-lr 5e-5\n"
                    "  attune train base -m v1-5.safetensors --tokenizer clip -d more -o runs/more \\\n"
                    "      --lora runs/style/pytorch_lora_weights.safetensors --steps 200\n",
     };

@@ -77,10 +77,13 @@ static bool complete(void *priv, struct at_log *log)
     p->reading = &d->reading;
     if (p->full && at_adapter_given(&d->adapter))
         return at_fail(log, AT_ERROR_USAGE, "--full trains all weights and makes no adapter, to which --rank, --alpha, "
-                       "--target and --lora belong; leave one or the other out");
+                       "--target, --text-encoder, --text-lr and --lora belong; leave one or the other out");
     if (!at_adapter_complete(&d->adapter, log))
         return false;
+    if (d->adapter.lora.text)
+        return at_fail(log, AT_ERROR_USAGE, "--text-encoder: attune train dpo adapts the denoiser alone");
     p->lora = d->adapter.lora;
+    p->train.text_lr = d->adapter.text_lr;
     if (p->train.lr == 0)
         p->train.lr = p->full ? LR_FULL : LR_LORA;
     if (!p->pairs && p->model)

@@ -135,7 +135,7 @@ struct at_node *at_captions_unet(const struct at_captions *c, struct at_builder 
     if (!c->p.in_graph)
         return at_condition_unet(unet, &c->m->unet, x, t, in[0]);
     struct at_unet_inputs to = {.x = x, .t = t};
-    to.context = at_text_graph(c->m, unet->g, unet->replica, &c->p.text, in, &to.pooled);
+    to.context = at_text_graph(c->m, unet, &c->p.text, in, &to.pooled);
     to.time_ids = c->m->unet.addition_time ? in[c->m->texts + 1] : NULL; // after ids and the end token's place
     return at_unet(unet, &c->m->unet, &to);
 }

@@ -2,12 +2,12 @@
 #include "core/base/alloc.h"
 #include "core/base/rng.h"
 #include "core/diffusion/ddim.h"
-#include "core/io/file.h"
 #include "pipelines/model/model_folder.h"
 #include "pipelines/model/spread.h"
 #include "pipelines/model/tiles.h"
 #include "pipelines/train/captions.h"
 #include "pipelines/train/network.h"
+#include "pipelines/train/train_lora.h"
 #include "pipelines/train/train_methods.h"
 
 #include <string.h>
@@ -85,12 +85,8 @@ static bool save(void *priv, const char *dir, float *const *values)
     struct base_job *j = priv;
     if (!dir)
         return true;
-    if (j->lora) {
-        char *path = at_path_join(dir, "pytorch_lora_weights.safetensors");
-        bool ok = path && at_lora_save(j->lora, path, values);
-        at_free(path);
-        return ok;
-    }
+    if (j->lora)
+        return at_train_lora_save(j->lora, dir, values);
     struct at_model_folder folder = {.parts = AT_PART_TEXT | AT_PART_UNET, .unet = values[j->m->texts],
                                      .dtype = AT_ST_F16};
     memcpy(folder.text, values, (size_t)j->m->texts * sizeof(*values));
@@ -204,19 +200,20 @@ static bool open_job(struct base_job *j, struct at_device *dev)
     return (j->spread = at_spread_create(&sp, j->log));
 }
 
-// Returns how many sets there are.
-static int list_sets(const struct base_job *j, struct at_params **sets, const char **names)
+static void list_sets(const struct base_job *j, struct at_train_method *method)
 {
-    if (j->lora)
-        return at_lora_sets(j->lora, sets, names);
     static const char *const words[AT_TEXTS] = {"text", "text_2"};
-    for (int i = 0; i < j->m->texts; i++) {
-        sets[i] = j->m->text[i].params;
-        names[i] = words[i];
+    if (j->lora) {
+        at_train_lora(method, j->lora, &j->p->train);
+        return;
     }
-    sets[j->m->texts] = j->m->unet_params;
-    names[j->m->texts] = "unet";
-    return j->m->texts + 1;
+    for (int i = 0; i < j->m->texts; i++) {
+        method->sets[i] = j->m->text[i].params;
+        method->set_names[i] = words[i];
+    }
+    method->sets[j->m->texts] = j->m->unet_params;
+    method->set_names[j->m->texts] = "unet";
+    method->set_count = j->m->texts + 1;
 }
 
 static bool run_job(struct at_device *dev, const void *params, struct at_log *log)
@@ -224,11 +221,9 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
     struct base_job j = {.p = params, .log = log};
     bool ok = open_job(&j, dev);
     if (ok) {
-        struct at_params *sets[AT_OPTIMIZER_SETS];
-        const char *names[AT_OPTIMIZER_SETS];
-        struct at_train_method method = {.priv = &j, .name = "base", .rate = "pictures_per_second", .sets = sets,
-                                         .set_names = names, .set_count = list_sets(&j, sets, names),
+        struct at_train_method method = {.priv = &j, .name = "base", .rate = "pictures_per_second",
                                          .batch = run_batch, .save = save, .samples = j.samples};
+        list_sets(&j, &method);
         ok = at_train(&method, &j.p->train, log);
     }
     at_spread_destroy(&j.spread);

@@ -10,6 +10,7 @@
 #include "pipelines/model/tiles.h"
 #include "pipelines/train/dpo_network.h"
 #include "pipelines/train/pair_set.h"
+#include "pipelines/train/train_lora.h"
 #include "pipelines/train/train_methods.h"
 
 #include <math.h>
@@ -221,9 +222,7 @@ static bool save(void *priv, const char *dir, float *const *values)
         struct at_model_folder folder = {.parts = AT_PART_UNET, .unet = values[0], .dtype = AT_ST_F32};
         ok = at_model_folder_save(j->m, dir, &folder);
     } else {
-        char *path = at_path_join(dir, "pytorch_lora_weights.safetensors");
-        ok = path && at_lora_save(j->lora, path, values);
-        at_free(path);
+        ok = at_train_lora_save(j->lora, dir, values);
     }
     return ok && save_held_out(j, dir, values[0]);
 }
@@ -328,11 +327,11 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
     struct dpo_job j = {.p = params, .log = log};
     bool ok = open_job(&j, dev);
     if (ok) {
-        static const char *const names[] = {"lora", "unet"};
-        struct at_params *set = j.p->full ? j.m->unet_params : j.lora->part[AT_COMPONENT_UNET].params;
-        struct at_train_method method = {.priv = &j, .name = "dpo", .rate = "pairs_per_second", .sets = &set,
-                                         .set_names = &names[j.p->full], .set_count = 1, .batch = run_batch,
-                                         .save = save, .samples = j.samples};
+        struct at_train_method method = {.priv = &j, .name = "dpo", .rate = "pairs_per_second",
+                                         .sets = {j.m->unet_params}, .set_names = {"unet"}, .set_count = 1,
+                                         .batch = run_batch, .save = save, .samples = j.samples};
+        if (j.lora)
+            at_train_lora(&method, j.lora, &j.p->train);
         ok = at_train(&method, &j.p->train, log);
     }
     close_job(&j);

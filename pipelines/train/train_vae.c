@@ -161,9 +161,8 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
     struct vae_job j = {.p = params, .log = log};
     bool ok = open_job(&j, dev);
     if (ok) {
-        static const char *const names[] = {"vae"};
         struct at_train_method method = {.priv = &j, .name = "vae", .rate = "pictures_per_second",
-                                         .sets = &j.m->vae_params, .set_names = names, .set_count = 1,
+                                         .sets = {j.m->vae_params}, .set_names = {"vae"}, .set_count = 1,
                                          .batch = run_batch, .save = save};
         ok = at_train(&method, &j.p->train, log);
     }

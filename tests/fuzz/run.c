@@ -39,9 +39,8 @@ static bool save(void *priv, const char *dir, float *const *values)
 
 static void go_on(const char *run)
 {
-    static const char *const names[] = {"lora"};
     struct at_log log = {.write = at_log_drop};
-    struct at_train_method method = {.name = "dpo", .rate = "rate", .sets = &weights, .set_names = names,
+    struct at_train_method method = {.name = "dpo", .rate = "rate", .sets = {weights}, .set_names = {"lora"},
                                      .set_count = 1, .save = save};
     struct at_train_params p = {.run = run, .steps = STEP, .batch = 1, .lr = 1e-3, .resume = true,
                                 .optimizer = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .ema = 0.9},

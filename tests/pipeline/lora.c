@@ -50,11 +50,14 @@ static double distance(const char *a, const char *b)
 // Running on is the same as not having stopped, bit for bit; and what is learned is of use.
 static void from_pictures(void)
 {
-    for (int two = 0; two < 2; two++) {
-        char run[256], again[256], a[320], b[320];
-        snprintf(run, sizeof(run), "%s", scratch_path(two ? "xl-run" : "run"));
-        snprintf(again, sizeof(again), "%s", scratch_path(two ? "xl-again" : "again"));
+    static const char *const names[] = {"run", "run-text", "xl-run", "xl-run-text"};
+    for (int i = 0; i < 4; i++) {
+        bool two = i > 1, text = i % 2;
+        char run[240], again[256], a[320], b[320];
+        snprintf(run, sizeof(run), "%s", scratch_path(names[i]));
+        snprintf(again, sizeof(again), "%s-again", run);
         struct at_train_base_params p = base(run, two, 3);
+        p.lora.text = text;
         p.train.optimizer.ema = 0.5;
         if (!AT_CHECK(train(&p)))
             continue;
@@ -68,7 +71,8 @@ static void from_pictures(void)
         AT_CHECK(tiny_same_metrics(run, again));
         struct at_model *m = at_model_open(dev, &(struct at_model_params){.path = p.model}, &capture.log);
         struct at_lora *lora = m ? at_lora_open(m, run, 1) : NULL;
-        AT_CHECK(lora && lora->part[AT_COMPONENT_UNET].count > 0 && !at_lora_has_text(lora));
+        AT_CHECK(lora && lora->part[AT_COMPONENT_UNET].count > 0 && at_lora_has_text(lora) == text &&
+                 (lora->part[AT_COMPONENT_TEXT_2].count > 0) == (text && two));
         at_lora_destroy(&lora);
         at_model_destroy(&m);
     }
@@ -107,6 +111,54 @@ static void it_goes_on_from_a_file(void)
     AT_CHECK(fabs(tiny_metric(p.train.run, 1, "loss") - tiny_metric(fresh.train.run, 1, "loss")) > 1e-3);
 }
 
+// Values of the up halves of a component, zero in a fresh adapter; -1: there are none.
+static double moved(const char *run, enum at_component component)
+{
+    char path[320];
+    struct at_lora_data *d = at_lora_data_open(&capture.log, weights(run, path), &(struct at_lora_data_params){0});
+    double most = -1;
+    static float up[4096];
+    for (int i = 0; d && i < d->count; i++)
+        if (d->list[i].component == component && AT_CHECK(d->list[i].up->elements <= 4096) &&
+            AT_CHECK(at_lora_data_read(d, d->list[i].up, up)))
+            for (uint64_t k = 0; k < d->list[i].up->elements; k++)
+                most = fmax(most, fabs((double)up[k]));
+    at_lora_data_destroy(&d);
+    return most;
+}
+
+// The first step of AdamW moves a weight by its rate.
+static void texts_have_a_rate_of_their_own(void)
+{
+    struct at_train_base_params p = base(scratch_path("rates"), true, 1);
+    p.lora.text = true;
+    p.train.text_lr = 1e-4;
+    AT_CHECK(train(&p));
+    AT_CHECK_NEAR(moved(p.train.run, AT_COMPONENT_UNET), 1e-3, 2e-6);
+    AT_CHECK_NEAR(moved(p.train.run, AT_COMPONENT_TEXT), 1e-4, 2e-7);
+    AT_CHECK_NEAR(moved(p.train.run, AT_COMPONENT_TEXT_2), 1e-4, 2e-7);
+}
+
+// What fits the text encoder alone leaves the denoiser its usual layers, and the other way round.
+static void targets(void)
+{
+    struct at_train_base_params p = base(scratch_path("targets"), false, 1);
+    p.lora.text = true;
+    p.lora.targets = (const char *const[]){"fc1", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q", NULL};
+    AT_CHECK(train(&p));
+    struct at_model *m = at_model_open(dev, &(struct at_model_params){.path = p.model}, &capture.log);
+    struct at_lora *lora = m ? at_lora_open(m, p.train.run, 1) : NULL;
+    if (AT_CHECK(lora)) {
+        AT_CHECK_INT(lora->part[AT_COMPONENT_UNET].count, 1);
+        AT_CHECK_INT(lora->part[AT_COMPONENT_TEXT].count, 2); // of two layers
+    }
+    at_lora_destroy(&lora);
+    lora = m ? at_lora_create(m, &(struct at_lora_params){.text = true, .targets = (const char *const[]){"fc1", NULL}}) : NULL;
+    AT_CHECK(lora && lora->part[AT_COMPONENT_UNET].count > 8 && lora->part[AT_COMPONENT_TEXT].count == 2);
+    at_lora_destroy(&lora);
+    at_model_destroy(&m);
+}
+
 static void refused(const struct at_train_base_params *p, enum at_error kind, const char *part)
 {
     AT_CHECK(!at_train_base(dev, p, capture_start(&capture)));
@@ -133,6 +185,18 @@ static void slips(void)
     p.train.resume = true;
     p.lora.rank = 3;
     refused(&p, AT_ERROR_INPUT, "adapter rank and targets that the run began with");
+    p.lora.rank = 2;
+    p.lora.alpha = 3;
+    refused(&p, AT_ERROR_INPUT, "the adapter had other ranks or alphas");
+    p.lora.alpha = 0;
+    p.lora.text = true;
+    refused(&p, AT_ERROR_INPUT, "trained 1 sets of weights, not 2");
+    p.adapter = false;
+    refused(&p, AT_ERROR_INPUT, "trained 1 sets of weights, not 2");
+    p = base(scratch_path("no"), false, 1);
+    p.lora = (struct at_lora_params){.file = scratch_path("run"), .text = true};
+    refused(&p, AT_ERROR_USAGE, "adapts no text encoder");
+    AT_CHECK(!at_dir_exists(scratch_path("no")));
 }
 
 int main(int argc, char **argv)
@@ -148,6 +212,8 @@ int main(int argc, char **argv)
     if (!vulkan)
         AT_RUN(an_adapter_learns);
     AT_RUN(it_goes_on_from_a_file);
+    AT_RUN(texts_have_a_rate_of_their_own);
+    AT_RUN(targets);
     AT_RUN(slips);
     at_device_close(&dev);
     scratch_remove();

@@ -110,6 +110,15 @@ static bool base_lora(struct at_device *on, const char *run, struct at_forecast 
     return at_train_base(on, &p, &quiet);
 }
 
+static bool base_text(struct at_device *on, const char *run, struct at_forecast *forecast)
+{
+    struct at_train_base_params p = {.train = tiny_train(run, 2), .model = pipes_path("xl"), .adapter = true,
+                                     .lora = {.text = true},
+                                     .data = {.imagefolder = tiny_path("pictures"), .size = TINY_SIDE / 2}};
+    p.train.forecast = forecast;
+    return at_train_base(on, &p, &quiet);
+}
+
 static bool sample_xl(struct at_device *on, const char *run, struct at_forecast *forecast)
 {
     (void)run, (void)forecast;
@@ -163,6 +172,7 @@ static void forecasts_are_exact(void)
     forecast_is_exact("lora_xl", lora_xl);
     forecast_is_exact("base_xl", base_xl);
     forecast_is_exact("base_lora", base_lora);
+    forecast_is_exact("base_text", base_text);
     forecast_is_exact("sample_xl", sample_xl);
 }
 
