@@ -362,13 +362,6 @@ static bool is_guided(const struct at_model *m, const struct at_sample_params *p
     return p->cfg != 1 && !m->unet.guidance_dim;
 }
 
-static void adapt_texts(struct at_model *m, struct at_lora *const *loras, int count)
-{
-    struct at_adapter parts[AT_MODEL_ADAPTERS];
-    for (int i = 0; i < m->texts; i++)
-        at_text_adapt(m, i, parts, at_lora_parts(loras, count, (enum at_component)(AT_COMPONENT_TEXT + i), parts));
-}
-
 bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out, float *latents)
 {
     int width, height, steps = p->steps > 0 ? p->steps : at_sample_steps(m), factor = at_vae_factor(&m->vae);
@@ -389,13 +382,13 @@ bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out,
     b.total = (p->count + b.size - 1) / b.size * steps;
     struct at_sampler_params sp = {.steps = steps, .kind = p->sampler, .eta = p->eta, .karras = p->karras};
     struct at_adapter adapters[AT_MODEL_ADAPTERS];
-    adapt_texts(m, p->loras, p->lora_count);
+    at_lora_adapt_texts(m, p->loras, p->lora_count);
     int count = at_lora_parts(p->loras, p->lora_count, AT_COMPONENT_UNET, adapters);
     b.network = (struct at_denoiser_params){b.copies * b.size, b.h, b.w, adapters, count};
     bool ok = (b.sampler = at_sampler_create(m->schedule, &sp, m->log)) && allocate(&b);
     for (int first = 0; ok && first < p->count; first += b.size)
         ok = run_batch(&b, first, out, latents);
-    adapt_texts(m, NULL, 0);
+    at_lora_adapt_texts(m, NULL, 0);
     at_denoiser_destroy(&b.denoiser);
     at_sampler_destroy(&b.sampler);
     at_noise_destroy(&b.noise);
