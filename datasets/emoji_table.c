@@ -118,10 +118,10 @@ static bool parse_row(const struct reader *r, char *line, struct at_emoji *item,
     if (!parse_points(trim(line), utf8, sizeof(utf8)))
         return bad_line(r, "bad code points");
     char *version = strchr(trim(comment), ' ');
-    if (!version || version[1] != 'E')
+    char *name = NULL;
+    double number = version && version[1] == 'E' ? strtod(version + 2, &name) : -1;
+    if (!(number >= 0 && number < 1000)) // a NaN fits no rule
         return bad_line(r, "no emoji version such as E1.0");
-    char *name;
-    double number = strtod(version + 2, &name);
     name = trim(name);
     if (!*name)
         return bad_line(r, "no name");

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -115,10 +116,18 @@ static void keep_numbers(void)
             (void)open("/dev/null", O_RDONLY);
 }
 
+// ATTUNE_ALLOC_FAIL_AT=n makes the n-th allocation fail: tests see that none of them goes unnoticed.
+static void plan_fault(void)
+{
+    const char *n = getenv("ATTUNE_ALLOC_FAIL_AT");
+    at_alloc_fail_at(n ? strtoul(n, NULL, 10) : 0, false);
+}
+
 int main(int argc, char **argv)
 {
     struct at_cli cli = {.log = {.level = AT_LEVEL_INFO, .write = write_log, .priv = &cli}};
     keep_numbers();
+    plan_fault();
     signal(SIGPIPE, SIG_IGN); // a closed pipe is a failed write
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {
         puts(AT_VERSION_TEXT);
@@ -127,9 +136,11 @@ int main(int argc, char **argv)
         at_progress_end(&cli.progress);
         if (done || cli.helped)
             cli.log.error = AT_ERROR_NONE;
-        else if (cli.log.error == AT_ERROR_NONE)
-            cli.log.error = AT_ERROR_FAILED;
+        else
+            at_fail_unsaid(&cli.log);
     }
+    if (at_alloc_failed() && cli.log.error == AT_ERROR_NONE)
+        at_fail(&cli.log, AT_ERROR_FAILED, "ATTUNE_ALLOC_FAIL_AT: the program went on without that memory");
     if (fflush(stdout) != 0 && cli.log.error == AT_ERROR_NONE)
         at_fail(&cli.log, AT_ERROR_FAILED, "stdout: what was printed did not all arrive");
     return (int)cli.log.error;

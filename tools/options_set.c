@@ -363,5 +363,7 @@ struct at_json_doc *at_options_json(const struct at_options *o)
         if (!option->here && !absent)
             put(at_json_root(doc), option);
     }
+    if (doc && !at_json_complete(doc))
+        at_json_destroy(&doc);
     return doc;
 }

@@ -250,12 +250,25 @@ static void warn_of_negative(struct at_cli *cli, const struct at_draw_params *d)
         }
 }
 
+// The model's file may name a sampler that is not here.
+static void tell_of_sampler(struct at_cli *cli, const struct at_draw_params *d)
+{
+    const char *foreign = d->loaded->model->schedule->foreign;
+    bool config = false;
+    for (int i = 0; foreign && i < d->total; i++)
+        config = config || d->notes[i].sampler == AT_SAMPLER_CONFIG;
+    if (config && !d->request->quiet)
+        at_info(&cli->log, "%s: its scheduler is a %s, for which ddim stands in; --sampler takes " AT_SAMPLER_WORDS,
+                at_loaded_name(d->loaded), foreign);
+}
+
 bool at_draw(struct at_cli *cli, const struct at_draw_params *d)
 {
     if (!check_sizes(cli, d) ||
         !at_latents_check(d->request, d->loaded, d->notes, d->total, &cli->log))
         return false;
     warn_of_negative(cli, d);
+    tell_of_sampler(cli, d);
     for (int first = 0; first < d->total;)
         if (!draw_some(cli, d, &first))
             return false;

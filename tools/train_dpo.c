@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // attune train dpo: Diffusion-DPO from preference pairs.
+#include "tools/adapter_option.h"
 #include "tools/models.h"
 #include "tools/train_command.h"
 #include "tools/train_options.h"
@@ -14,7 +15,7 @@
 struct dpo {
     struct at_train_dpo_params params;
     struct at_source_options reading;
-    struct at_texts targets;
+    struct at_adapter_choice adapter;
     char *shipped; // pairs beside the embedded model
 };
 
@@ -34,11 +35,6 @@ static void add_options(struct at_options *o, struct dpo *d)
         {"label-smoothing", 0, AT_OPTION_REAL, &p->objective.label_smoothing, "X", "share of labels taken to be wrong",
          .min = 0, .max = 0.499},
         {"full", 0, AT_OPTION_FLAG, &p->full, NULL, "train all weights of the denoiser instead of an adapter"},
-        {"rank", 0, AT_OPTION_INT, &p->lora.rank, "N", "of the adapter", .zero = "8", .min = 0, .max = 1024},
-        {"alpha", 0, AT_OPTION_FLOAT, &p->lora.alpha, "X", "of the adapter: it acts times alpha / rank",
-         .zero = "the rank", .min = 0, .max = 1e6},
-        {"target", 0, AT_OPTION_LIST, &d->targets, "NAME", "a layer that gets an adapter, by name or end of name",
-         .zero = "to_q, to_k, to_v, to_out.0"},
         {"batch", 'b', AT_OPTION_INT, &p->train.batch, "N", "pairs a batch", .min = 1, .max = 1024},
         {"size", 0, AT_OPTION_INT, &p->size, "N", "pixels of the shorter side", .zero = "the model's own", .min = 0,
          .max = 8192},
@@ -57,6 +53,7 @@ static void add_options(struct at_options *o, struct dpo *d)
         {0},
     };
     at_options_add(o, rows);
+    at_adapter_options(o, &d->adapter);
     at_reading_options(o, &d->reading);
 }
 
@@ -78,9 +75,15 @@ static bool complete(void *priv, struct at_log *log)
     if (!p->model && p->train.samples.cfg == 0)
         p->train.samples.cfg = CFG_EMBEDDED;
     p->reading = &d->reading;
-    if (p->full && (p->lora.rank || p->lora.alpha != 0 || d->targets.count))
-        return at_fail(log, AT_ERROR_USAGE, "--full trains all weights and makes no adapter, to which --rank, --alpha "
-                       "and --target belong; leave one or the other out");
+    if (p->full && at_adapter_given(&d->adapter))
+        return at_fail(log, AT_ERROR_USAGE, "--full trains all weights and makes no adapter, to which --rank, --alpha, "
+                       "--target, --text-encoder, --text-lr and --lora belong; leave one or the other out");
+    if (!at_adapter_complete(&d->adapter, log))
+        return false;
+    if (d->adapter.lora.text)
+        return at_fail(log, AT_ERROR_USAGE, "--text-encoder: attune train dpo adapts the denoiser alone");
+    p->lora = d->adapter.lora;
+    p->train.text_lr = d->adapter.text_lr;
     if (p->train.lr == 0)
         p->train.lr = p->full ? LR_FULL : LR_LORA;
     if (!p->pairs && p->model)
@@ -93,20 +96,7 @@ static bool complete(void *priv, struct at_log *log)
 static bool start(struct at_device *dev, const void *priv, struct at_log *log)
 {
     const struct dpo *d = priv;
-    struct at_train_dpo_params p = d->params;
-    const char **targets = NULL;
-    if (d->targets.count) { // with a NULL at the end
-        targets = at_calloc(d->targets.count + 1, sizeof(*targets));
-        if (!targets)
-            return at_fail_memory(log, sizeof(*targets));
-        for (size_t i = 0; i < d->targets.count; i++)
-            targets[i] = d->targets.items[i];
-    }
-    p.lora.targets = targets;
-    p.lora.seed = p.train.seed;
-    bool ok = at_train_dpo(dev, &p, log);
-    at_free(targets);
-    return ok;
+    return at_train_dpo(dev, &d->params, log);
 }
 
 static bool run(struct at_cli *cli, int argc, char **argv)
@@ -135,7 +125,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
             .schedule = {.kind = AT_LR_CONSTANT_WITH_WARMUP, .warmup = 10},
             .optimizer = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .clip = 1},
         },
-    }};
+    }, .adapter = {.no_rank = "8"}};
     struct at_train_job job = {.cli = cli, .method = "dpo", .params = &d, .train = &d.params.train,
                                .complete = complete, .start = start, .lr_default = "5e-4; 2e-5 with --full"};
     struct at_options *o = at_options_create(&usage, &cli->log);
@@ -145,6 +135,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
     }
     bool ok = at_train_run(&job, o, argc, argv);
     at_free(d.shipped);
+    at_adapter_choice_finish(&d.adapter);
     return ok;
 }
 

@@ -71,7 +71,8 @@ void at_picture_options(struct at_options *o, struct at_picture_source *data)
     const struct at_option rows[] = {
         {"data", 'd', AT_OPTION_TEXT, &data->imagefolder, "FOLDER", "pictures with metadata.jsonl",
          .zero = "emoji, drawn on the way"},
-        {"size", 0, AT_OPTION_INT, &data->size, "N", "side of the pictures in pixels", .min = 8, .max = 4096},
+        {"size", 0, AT_OPTION_INT, &data->size, "N", "side of the pictures in pixels",
+         .zero = "the model's own", .min = 8, .max = 4096},
         {"names", 0, AT_OPTION_INT, &data->names, "N", "how many emoji", .zero = "320", .min = 0, .max = 10000},
         {"data-seed", 0, AT_OPTION_SEED, &data->seed, "N", "of the emoji's places, sizes and colours"},
         {0},
@@ -97,7 +98,7 @@ static bool start(struct at_train_job *j, struct at_device *dev, struct at_optio
     struct at_train_params *t = j->train;
     struct at_json_doc *config = at_options_json(o);
     if (!config)
-        return at_fail_memory(log, 64);
+        return false;
     j->quiet = j->quiet || j->cli->planning;
     t->config = at_json_root(config);
     t->progress = j->quiet ? NULL : progress;
@@ -118,10 +119,10 @@ bool at_train_run(struct at_train_job *j, struct at_options *o, int argc, char *
     struct at_device *dev = NULL;
     bool ok = at_cli_parse(j->cli, o, argc, argv);
     if (ok) {
-        j->train->schedule.kind = (enum at_lr_kind)j->schedule;
         ok = (j->train->vae_tile == AT_TILE_NONE || at_tile_read(j->tile_word, &j->train->vae_tile, &j->cli->log)) &&
-             (!j->complete || j->complete(j->params, &j->cli->log)) &&
-             (dev = at_cli_device(j->cli, &j->device)) && start(j, dev, o);
+             (!j->complete || j->complete(j->params, &j->cli->log));
+        j->train->schedule.kind = (enum at_lr_kind)j->schedule;
+        ok = ok && (dev = at_cli_device(j->cli, &j->device)) && start(j, dev, o);
     }
     if (ok && j->cli->planning)
         ok = at_plan_print_training(j->cli, dev, j->train);

@@ -59,3 +59,15 @@ float at_f32_from_bf16(uint16_t h)
 {
     return float_of((uint32_t)h << 16);
 }
+
+float at_f32_odd_from_f64(double x)
+{
+    float near = (float)x;
+    double back = (double)near;
+    if (back == x || x != x)
+        return near;
+    uint32_t u = bits_of(near);
+    if ((x > 0 && back > x) || (x < 0 && back < x)) // away from zero: the float below it
+        u--;
+    return float_of(u | 1);
+}

@@ -50,6 +50,11 @@ struct at_sampler *at_sampler_create(const struct at_schedule *s, const struct a
                 s->config.train_steps, s->config.train_steps);
         return NULL;
     }
+    if (p->kind == AT_SAMPLER_CONFIG && s->unfit) {
+        at_fail(log, AT_ERROR_INPUT, "%s; --sampler %s does without, as does another of " AT_SAMPLER_WORDS, s->unfit,
+                at_sampler_names[kind]);
+        return NULL;
+    }
     if (p->eta != 0 && kind != AT_SAMPLER_DDIM) {
         at_fail(log, AT_ERROR_USAGE, "eta %g belongs to the sampler ddim, not to %s", p->eta, at_sampler_names[kind]);
         return NULL;

@@ -68,8 +68,10 @@ static bool fill(const struct at_schedule *s, const struct at_sampler_params *p,
     for (int i = 0; i <= n; i++)
         sigma[i] = (float)sigma[i];
     for (int i = 0; i < n; i++) {
-        bool last = i == n - 1 && (!s->config.final_sigma_min || n < 15); // of first order, as is the first
+        const struct at_schedule_config *c = &s->config;
+        bool last = i == n - 1 && (!c->final_sigma_min || c->euler_at_final || (c->lower_order_final && n < 15));
         out->step[i].timestep = floor(t[i]);
+        // Of first order are the first step and the last.
         dpmpp_step(s, i && !last ? sigma[i - 1] : 0, sigma[i], sigma[i + 1], &out->step[i]);
     }
     return true;

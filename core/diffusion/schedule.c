@@ -20,6 +20,7 @@ struct at_schedule_config at_schedule_defaults_of(enum at_sampler_kind sampler)
         .sampler = sampler,
         .original_steps = 50,
         .timestep_scaling = 10,
+        .lower_order_final = true,
     };
     if (sampler == AT_SAMPLER_EULER || sampler == AT_SAMPLER_EULER_ANCESTRAL || sampler == AT_SAMPLER_DPMPP_2M) {
         c.spacing = AT_SPACING_LINSPACE;
@@ -161,6 +162,7 @@ void at_schedule_destroy(struct at_schedule **schedule)
     if (!schedule || !*schedule)
         return;
     at_free((*schedule)->alphas);
+    at_free((*schedule)->unfit);
     at_free(*schedule);
     *schedule = NULL;
 }

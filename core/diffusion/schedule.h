@@ -62,6 +62,8 @@ struct at_schedule_config {
     enum at_sampler_kind sampler; // that the file's class is; DDIM where it has no sampler here
     bool karras;                  // use_karras_sigmas (Euler, DPM-Solver++)
     bool final_sigma_min;         // final_sigmas_type "sigma_min" (Euler, DPM-Solver++)
+    bool euler_at_final;          // the last step is of first order (DPM-Solver++)
+    bool lower_order_final;       // the same in runs of less than 15 steps (DPM-Solver++)
     bool large_variance;          // variance_type "fixed_large" (DDPM)
     int original_steps;           // original_inference_steps (LCM)
     double timestep_scaling;      // (LCM)
@@ -72,6 +74,8 @@ struct at_schedule {
     struct at_schedule_config config; // trained_betas and name are NULL here
     float *alphas;                    // a_t, train_steps values
     float final_alpha;                // a before timestep 0
+    const char *foreign;              // the file's class, if DDIM stands in for it; else NULL
+    char *unfit;                      // why the file's own sampler cannot be run ("FILE: field ..."); else NULL
 };
 
 // The values diffusers takes for absent fields: those of DDIMScheduler, and of another sampler's class.
@@ -81,9 +85,9 @@ struct at_schedule_config at_schedule_defaults_of(enum at_sampler_kind sampler);
 // NULL with the reason in the log: a value out of range, or no memory.
 struct at_schedule *at_schedule_create(const struct at_schedule_config *config, struct at_log *log);
 // From the text of a scheduler_config.json; `name` stands in messages. The class named there chooses the sampler and the
-// defaults of absent fields; a class without a sampler here (PNDMScheduler) counts as DDIMScheduler, as users load one
-// class's file into another. Fields that do not belong to a discrete variance-preserving schedule are ignored, except
-// those that would change the result silently, which fail (thresholding, a flow matching class, another solver).
+// defaults of absent fields. DDIM stands in for a class without a sampler here (PNDMScheduler), which `foreign` tells.
+// What the file's sampler is asked for and cannot do here stands in `unfit`: another sampler takes the file. It fails
+// where the schedule itself is of another kind: a class that is not known, flow matching, dynamic thresholding.
 struct at_schedule *at_schedule_parse(const char *text, size_t bytes, const char *name, struct at_log *log);
 struct at_schedule *at_schedule_load(const char *path, struct at_log *log);
 void at_schedule_destroy(struct at_schedule **schedule);

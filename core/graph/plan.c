@@ -64,7 +64,7 @@ static bool order(struct planner *p)
         p->step[id] = plan->count;
         if (!plan->live[id] || !node->op)
             continue;
-        plan->flops += node->op->cost(node).flops;
+        plan->flops[node->phase] += node->op->cost(node).flops;
         plan->steps[plan->count++].node = node;
     }
     for (int phase = at_graph_phases(p->g) - 1; phase < AT_PHASES; phase++)

@@ -34,7 +34,7 @@ struct at_plan {
     size_t *chunk_bytes;
     int chunks;
     size_t arena_bytes; // sum over the chunks
-    double flops;       // of all phases
+    double flops[AT_PHASES];
 };
 
 struct at_plan_params {

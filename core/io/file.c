@@ -262,6 +262,14 @@ bool at_file_replace(struct at_log *log, const char *path, const void *data, siz
     return ok;
 }
 
+bool at_file_copy(struct at_log *log, const char *from, const char *path)
+{
+    struct at_map map = {0};
+    bool ok = at_file_map(log, from, &map) && at_file_replace(log, path, map.data, map.size);
+    at_file_unmap(&map);
+    return ok;
+}
+
 uint64_t at_dir_free(const char *path)
 {
     struct statvfs fs;

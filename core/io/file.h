@@ -36,6 +36,8 @@ AT_NODISCARD bool at_file_writer_commit(struct at_file_writer *writer);
 void at_file_writer_destroy(struct at_file_writer **writer);
 // All of it in one call.
 AT_NODISCARD bool at_file_replace(struct at_log *log, const char *path, const void *data, size_t size);
+// A file's bytes under another name, mapped, not held.
+AT_NODISCARD bool at_file_copy(struct at_log *log, const char *from, const char *path);
 
 bool at_file_exists(const char *path); // a regular file, device or pipe
 // Bytes that a new file in this existing folder may take; UINT64_MAX if that cannot be told.

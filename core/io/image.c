@@ -132,6 +132,8 @@ static bool parse_other(struct at_log *log, const char *name, const void *bytes,
     if (channels == 0)
         channels = have == 2 || have == 4 ? 4 : 3;
     uint8_t *pixels = stbi_load_from_memory(bytes, (int)size, &width, &height, &have, channels);
+    if (!pixels && strcmp(stbi_failure_reason(), "outofmem") == 0)
+        return at_fail_memory(log, (size_t)width * (size_t)height * (size_t)channels);
     if (!pixels)
         return at_fail(log, AT_ERROR_INPUT, "%s: damaged picture: %s", name, stbi_failure_reason());
     *image = (struct at_image){width, height, channels, pixels};

@@ -7,7 +7,7 @@
 
 #include <png.h>
 
-// libpng's memory, through core/base/alloc.h.
+// libpng's memory, through core/base/alloc.h. Its memory pointer is a bool, set when there was none.
 png_voidp at_png_alloc(png_structp png, png_alloc_size_t size);
 void at_png_free(png_structp png, png_voidp block);
 

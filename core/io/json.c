@@ -6,15 +6,20 @@
 #include "core/io/file.h"
 #include "core/io/json_doc.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+static _Thread_local bool starved; // cJSON itself does not tell a lack of memory from a slip
+
 static void *hook_malloc(size_t size)
 {
-    return at_calloc(size, 1);
+    void *block = at_calloc(size, 1);
+    starved = starved || !block;
+    return block;
 }
 
 static void set_hooks(void)
@@ -31,7 +36,8 @@ void at_json_use_alloc(void)
 
 struct scan {
     struct at_log *log;
-    const char *name, *text;
+    const char *name;
+    char *text;
     size_t size;
     const struct at_json_limits *limits;
 };
@@ -103,6 +109,18 @@ static bool scan_number(const struct scan *s, size_t *at)
     return true;
 }
 
+// Python writes Infinity, for which JSON has no word (diffusers: "lambda_min_clipped": -Infinity). In place it becomes a
+// number that no double holds.
+static bool scan_infinity(const struct scan *s, size_t *at)
+{
+    size_t start = *at + (s->text[*at] == '-');
+    if (s->size - start < 8 || memcmp(s->text + start, "Infinity", 8) != 0)
+        return false;
+    memcpy(s->text + start, "1e999   ", 8);
+    *at = start + 8;
+    return true;
+}
+
 // Checks what cJSON lets pass and counts what could exhaust stack or memory.
 static bool scan_all(const struct scan *s)
 {
@@ -116,6 +134,8 @@ static bool scan_all(const struct scan *s)
                 return false;
             continue;
         }
+        if ((c == '-' || c == 'I') && scan_infinity(s, &i))
+            continue;
         if (c == '-' || (c >= '0' && c <= '9')) {
             if (!scan_number(s, &i))
                 return false;
@@ -185,10 +205,13 @@ static bool unique_keys(struct at_json_doc *doc, const cJSON *item)
 static bool parse_text(struct at_json_doc *doc, const struct scan *s)
 {
     const char *end = NULL;
+    starved = false;
     doc->root = cJSON_ParseWithLengthOpts(s->text, s->size + 1, &end, false);
+    if (!doc->root && starved)
+        return at_fail_memory(s->log, s->size);
     if (!doc->root) {
         size_t at = end && end >= s->text && end <= s->text + s->size ? (size_t)(end - s->text) : 0;
-        return fail_at(s, at, at < s->size ? "JSON syntax error here (or memory ran out)" : s->size == 0
+        return fail_at(s, at, at < s->size ? "JSON syntax error here" : s->size == 0
                        ? "there is nothing in it" : "the JSON ends too early; is it cut short?");
     }
     size_t at = (size_t)(end - s->text);
@@ -280,6 +303,11 @@ bool at_json_is_string(struct at_json v)
 bool at_json_is_number(struct at_json v)
 {
     return cJSON_IsNumber(v.item);
+}
+
+bool at_json_is_infinite(struct at_json v)
+{
+    return cJSON_IsNumber(v.item) && isinf(v.item->valuedouble);
 }
 
 struct at_json at_json_get(struct at_json object, const char *key)

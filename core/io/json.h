@@ -29,7 +29,7 @@ struct at_json_limits {
 };
 
 // Parses untrusted bytes; `name` (a file, or file:line) stands in every message. Refused besides bad syntax: keys that
-// occur twice in an object, text that is not UTF-8, \u0000. NULL on failure, with line and column in the log.
+// occur twice in an object, text that is not UTF-8, \u0000. Accepted besides JSON: Infinity, -Infinity. NULL on failure, with line and column in the log.
 struct at_json_doc *at_json_parse(struct at_log *log, const char *name, const void *bytes, size_t size,
                                   const struct at_json_limits *limits);
 struct at_json_doc *at_json_load(struct at_log *log, const char *path); // default limits
@@ -43,6 +43,7 @@ bool at_json_is_object(struct at_json value);
 bool at_json_is_array(struct at_json value);
 bool at_json_is_string(struct at_json value);
 bool at_json_is_number(struct at_json value);
+bool at_json_is_infinite(struct at_json value); // a number beyond double, or Python's Infinity and -Infinity
 struct at_json at_json_get(struct at_json object, const char *key);
 struct at_json at_json_at(struct at_json array, size_t index);
 size_t at_json_count(struct at_json value); // members or elements; 0 for anything else
@@ -82,7 +83,8 @@ AT_NODISCARD bool at_json_array(struct at_json object, const char *key, struct a
 AT_NODISCARD bool at_json_check_keys(struct at_json object, const char *const *allowed);
 
 // Writing. Start from an empty object or array; put adds to an object under a copy of `key`, or to the end of an array
-// when key is NULL. Failures (out of memory) are remembered and reported once by at_json_text or at_json_save.
+// when key is NULL. Failures (out of memory) are remembered and reported once by at_json_text, at_json_save or
+// at_json_complete.
 struct at_json_doc *at_json_create(struct at_log *log, bool array);
 struct at_json at_json_put_object(struct at_json into, const char *key);
 struct at_json at_json_put_array(struct at_json into, const char *key);
@@ -97,6 +99,8 @@ void at_json_put_str(struct at_json into, const char *key, const char *text);
 void at_json_put_copy(struct at_json into, const char *key, struct at_json value);
 // Text with or without line breaks and indentation; the caller frees it with at_free. NULL on failure.
 char *at_json_text(struct at_json_doc *doc, bool pretty);
+// Whether nothing was lost on the way: for a document that is only read.
+AT_NODISCARD bool at_json_complete(const struct at_json_doc *doc);
 // Replaces the file `path`, with a newline at its end.
 AT_NODISCARD bool at_json_save(struct at_json_doc *doc, const char *path, bool pretty);
 

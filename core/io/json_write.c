@@ -143,6 +143,11 @@ void at_json_put_copy(struct at_json into, const char *key, struct at_json value
     put(into, key, copy);
 }
 
+bool at_json_complete(const struct at_json_doc *doc)
+{
+    return !doc->failed || at_fail(doc->log, AT_ERROR_DEVICE, "out of host memory while making JSON");
+}
+
 char *at_json_text(struct at_json_doc *doc, bool pretty)
 {
     char *text = doc->failed ? NULL : pretty ? cJSON_Print(doc->root) : cJSON_PrintUnformatted(doc->root);

@@ -13,6 +13,7 @@ struct reader {
     const uint8_t *bytes;
     size_t size, at;
     char message[128];
+    bool starved; // of memory
     png_structp png;
     png_infop info, end;
     png_bytep *rows; // pointers into the image
@@ -43,8 +44,10 @@ static void read_bytes(png_structp png, png_bytep out, size_t n)
 
 png_voidp at_png_alloc(png_structp png, png_alloc_size_t size)
 {
-    (void)png;
-    return at_calloc(size, 1);
+    bool *starved = png_get_mem_ptr(png);
+    void *block = at_calloc(size, 1);
+    *starved = *starved || !block;
+    return block;
 }
 
 void at_png_free(png_structp png, png_voidp block)
@@ -62,8 +65,9 @@ static void finish(struct reader *r)
 
 static bool start(struct reader *r, const void *bytes, size_t size)
 {
-    *r = (struct reader){.bytes = bytes, .size = size, .message = "out of memory"};
-    r->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, r, on_error, on_warning, NULL, at_png_alloc, at_png_free);
+    *r = (struct reader){.bytes = bytes, .size = size};
+    r->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, r, on_error, on_warning, &r->starved, at_png_alloc,
+                                      at_png_free);
     r->info = r->png ? png_create_info_struct(r->png) : NULL;
     r->end = r->info ? png_create_info_struct(r->png) : NULL;
     if (!r->end)
@@ -111,16 +115,22 @@ static bool decode(struct reader *r, int channels, bool texts)
     channels = set_format(r, channels);
     if (png_get_rowbytes(r->png, r->info) != (size_t)width * (size_t)channels)
         png_error(r->png, "an unexpected row size");
-    if (!at_image_init(NULL, &r->image, (int)width, (int)height, channels))
-        png_error(r->png, "out of memory");
-    r->rows = at_calloc(height, sizeof(*r->rows));
+    if (at_image_init(NULL, &r->image, (int)width, (int)height, channels))
+        r->rows = at_calloc(height, sizeof(*r->rows));
+    r->starved = r->starved || !r->rows;
     if (!r->rows)
-        png_error(r->png, "out of memory");
+        return false;
     for (png_uint_32 y = 0; y < height; y++)
         r->rows[y] = r->image.pixels + (size_t)y * width * (size_t)channels;
     png_read_image(r->png, r->rows);
     png_read_end(r->png, r->end);
     return true;
+}
+
+static bool fail(const struct reader *r, struct at_log *log, const char *name)
+{
+    return r->starved ? at_fail_memory(log, r->size)
+                      : at_fail(log, AT_ERROR_INPUT, "%s: not a good PNG: %s", name, r->message);
 }
 
 bool at_png_parse(struct at_log *log, const char *name, const void *bytes, size_t size, int channels,
@@ -133,7 +143,7 @@ bool at_png_parse(struct at_log *log, const char *name, const void *bytes, size_
         *image = r.image;
     else
         at_image_finish(&r.image);
-    return ok || at_fail(log, AT_ERROR_INPUT, "%s: not a good PNG: %s", name, r.message);
+    return ok || fail(&r, log, name);
 }
 
 static char *from_latin1(const char *text)
@@ -157,13 +167,15 @@ static bool add_texts(struct reader *r, png_infop info, struct at_png_text **tex
             snprintf(r->message, sizeof(r->message), "a text chunk is not UTF-8");
             return false;
         }
-        if (!at_grow((void **)texts, capacity, *n + 1, sizeof(**texts)))
+        r->starved = !at_grow((void **)texts, capacity, *n + 1, sizeof(**texts));
+        if (r->starved)
             return false;
         struct at_png_text *t = &(*texts)[*n];
         t->key = from_latin1(list[i].key);
         t->value = wide ? at_strdup(text) : from_latin1(text);
         *n += 1;
-        if (!t->key || !t->value)
+        r->starved = !t->key || !t->value;
+        if (r->starved)
             return false;
     }
     return true;
@@ -177,15 +189,12 @@ bool at_png_parse_texts(struct at_log *log, const char *name, const void *bytes,
     *texts = NULL;
     *n_texts = 0;
     bool ok = start(&r, bytes, size) && decode(&r, 0, true); // the pixels too: libpng cannot skip them
-    if (ok) {
-        snprintf(r.message, sizeof(r.message), "out of memory");
-        ok = add_texts(&r, r.info, texts, n_texts, &capacity) && add_texts(&r, r.end, texts, n_texts, &capacity);
-    }
+    ok = ok && add_texts(&r, r.info, texts, n_texts, &capacity) && add_texts(&r, r.end, texts, n_texts, &capacity);
     finish(&r);
     at_image_finish(&r.image);
     if (!ok)
         at_png_texts_free(texts, *n_texts);
-    return ok || at_fail(log, AT_ERROR_INPUT, "%s: not a good PNG: %s", name, r.message);
+    return ok || fail(&r, log, name);
 }
 
 bool at_png_read_texts(struct at_log *log, const char *path, struct at_png_text **texts, size_t *n_texts)

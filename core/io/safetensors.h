@@ -111,8 +111,8 @@ struct at_st_item {
     enum at_st_dtype dtype;
     int rank;
     const uint64_t *shape;
-    const float *data;
-    const void *raw; // if not NULL, written instead of data
+    const float *data; // NULL: asked for when they are written, by `give` of the content
+    const void *raw;   // if not NULL, written instead of data
 };
 struct at_st_text {
     const char *key, *value;
@@ -122,6 +122,11 @@ struct at_st_content {
     size_t count;
     const struct at_st_text *metadata; // say {"format", "pt"}, which PyTorch readers look for
     size_t metadata_count;
+    // Values [first, first + n) of an item without data, in ascending order. False (logged) ends the writing.
+    bool (*give)(void *priv, const struct at_st_item *item, uint64_t first, size_t n, float *out);
+    // Called every megabyte or so; false (logged) ends the writing. NULL: never.
+    bool (*written)(void *priv, uint64_t bytes);
+    void *priv;
 };
 // Replaces the file `path` whole. Tensors are sorted by type (widest first), then name; metadata by key. A finite value
 // that F16 cannot hold fails with the tensor's name, and the old file stands.

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK 8192 // values converted at a time
+#define CHUNK 65536        // values converted at a time
+#define SLICE (1 << 20)    // bytes between two reports
 
 static int by_name(const void *a, const void *b)
 {
@@ -99,57 +100,81 @@ static char *make_header(struct at_log *log, const char *path, const struct at_s
     return text;
 }
 
-// Where the data go: into a file, or into a hash.
+// Where the data go: into a file, or into a hash; and what is on its way.
 struct sink {
+    struct at_log *log;
+    const char *path;
+    const struct at_st_content *content;
     struct at_file_writer *file;
     struct at_sha256 *hash;
+    float *values;    // CHUNK of them
+    uint16_t *halves; // the same
+    uint64_t told, bytes;
 };
 
 static bool put(struct sink *s, const void *data, size_t size)
 {
-    if (s->hash)
-        at_sha256_add(s->hash, data, size);
-    return !s->file || at_file_writer_put(s->file, data, size);
-}
-
-static bool put_halves(struct at_log *log, const char *path, struct sink *w, const struct at_st_item *item,
-                       uint64_t elements)
-{
-    uint16_t chunk[CHUNK];
-    for (uint64_t at = 0; at < elements; at += CHUNK) {
-        size_t n = elements - at < CHUNK ? (size_t)(elements - at) : CHUNK;
-        for (size_t i = 0; i < n; i++) {
-            float x = item->data[at + i];
-            bool f16 = item->dtype == AT_ST_F16;
-            chunk[i] = f16 ? at_f16_from_f32(x) : at_bf16_from_f32(x);
-            if ((chunk[i] & 0x7fff) == (f16 ? 0x7c00 : 0x7f80) && isfinite(x))
-                return at_fail(log, AT_ERROR_FAILED, "%s: tensor \"%s\" holds %g, which %s cannot; write it as %s",
-                               path, item->name, (double)x, f16 ? "F16" : "BF16", f16 ? "BF16 or F32" : "F32");
-        }
-        if (!put(w, chunk, n * sizeof(*chunk)))
+    const struct at_st_content *c = s->content;
+    for (size_t at = 0; at < size;) {
+        size_t n = size - at < SLICE ? size - at : SLICE;
+        if (s->hash)
+            at_sha256_add(s->hash, (const uint8_t *)data + at, n);
+        if (s->file && !at_file_writer_put(s->file, (const uint8_t *)data + at, n))
             return false;
+        at += n;
+        s->bytes += n;
+        if (c->written && s->bytes - s->told >= SLICE) {
+            s->told = s->bytes;
+            if (!c->written(c->priv, s->bytes))
+                return false;
+        }
     }
     return true;
 }
 
-static bool put_data(struct at_log *log, const char *path, const struct at_st_item **items, size_t count, struct sink *w)
+static bool put_halves(struct sink *s, const struct at_st_item *item, const float *x, size_t n)
 {
+    bool f16 = item->dtype == AT_ST_F16;
+    for (size_t i = 0; i < n; i++) {
+        s->halves[i] = f16 ? at_f16_from_f32(x[i]) : at_bf16_from_f32(x[i]);
+        if ((s->halves[i] & 0x7fff) == (f16 ? 0x7c00 : 0x7f80) && isfinite(x[i]))
+            return at_fail(s->log, AT_ERROR_FAILED, "%s: tensor \"%s\" holds %g, which %s cannot; write it as %s", s->path,
+                           item->name, (double)x[i], f16 ? "F16" : "BF16", f16 ? "BF16 or F32" : "F32");
+    }
+    return put(s, s->halves, n * sizeof(*s->halves));
+}
+
+static bool put_values(struct sink *s, const struct at_st_item *item, uint64_t elements)
+{
+    const struct at_st_content *c = s->content;
     bool ok = true;
-    for (size_t i = 0; ok && i < count; i++) {
-        uint64_t elements, bytes;
-        ok = at_st_size(items[i]->dtype, items[i]->shape, items[i]->rank, &elements, &bytes);
-        if (ok && items[i]->raw)
-            ok = put(w, items[i]->raw, (size_t)bytes);
-        else if (ok && items[i]->dtype == AT_ST_F32)
-            ok = put(w, items[i]->data, (size_t)bytes);
-        else if (ok)
-            ok = put_halves(log, path, w, items[i], elements);
+    for (uint64_t at = 0; ok && at < elements; at += CHUNK) {
+        size_t n = elements - at < CHUNK ? (size_t)(elements - at) : CHUNK;
+        const float *x = item->data ? item->data + at : s->values;
+        ok = item->data || c->give(c->priv, item, at, n, s->values);
+        if (ok)
+            ok = item->dtype == AT_ST_F32 ? put(s, x, n * sizeof(*x)) : put_halves(s, item, x, n);
     }
     return ok;
 }
 
-static bool put_file(struct at_log *log, const char *path, const struct at_st_item **items, size_t count,
-                     const char *header)
+static bool put_data(struct sink *s, const struct at_st_item **items)
+{
+    s->values = at_calloc(CHUNK, sizeof(*s->values));
+    s->halves = at_calloc(CHUNK, sizeof(*s->halves));
+    bool ok = (s->values && s->halves) || at_fail_memory(s->log, CHUNK * sizeof(*s->values));
+    for (size_t i = 0; ok && i < s->content->count; i++) {
+        uint64_t elements, bytes;
+        ok = at_st_size(items[i]->dtype, items[i]->shape, items[i]->rank, &elements, &bytes) &&
+             (items[i]->raw ? put(s, items[i]->raw, (size_t)bytes) : put_values(s, items[i], elements));
+    }
+    at_free(s->values);
+    at_free(s->halves);
+    return ok;
+}
+
+static bool put_file(struct at_log *log, const char *path, const struct at_st_item **items,
+                     const struct at_st_content *content, const char *header)
 {
     struct at_file_writer *w = at_file_writer_create(log, path);
     if (!w)
@@ -160,7 +185,7 @@ static bool put_file(struct at_log *log, const char *path, const struct at_st_it
         size[i] = (uint8_t)((uint64_t)(length + padding) >> (8 * i));
     bool ok = at_file_writer_put(w, size, 8) && at_file_writer_put(w, header, length) &&
               at_file_writer_put(w, "        ", padding);
-    ok = ok && put_data(log, path, items, count, &(struct sink){.file = w});
+    ok = ok && put_data(&(struct sink){.log = log, .path = path, .content = content, .file = w}, items);
     ok = ok && at_file_writer_commit(w);
     at_file_writer_destroy(&w);
     return ok;
@@ -193,7 +218,7 @@ bool at_safetensors_write(struct at_log *log, const char *path, const struct at_
     bool ok = header;
     if (ok && strlen(header) > AT_ST_HEADER_LIMIT - 8)
         ok = at_fail(log, AT_ERROR_FAILED, "%s: the header is larger than the format allows", path);
-    ok = ok && put_file(log, path, items, content->count, header);
+    ok = ok && put_file(log, path, items, content, header);
     at_free(header);
     at_free(items);
     return ok;
@@ -205,7 +230,8 @@ bool at_safetensors_hash(struct at_log *log, const struct at_st_content *content
     uint8_t digest[32];
     const struct at_st_item **items = sorted(log, "safetensors", content);
     at_sha256_init(&hash);
-    bool ok = items && put_data(log, "safetensors", items, content->count, &(struct sink){.hash = &hash});
+    struct sink sink = {.log = log, .path = "safetensors", .content = content, .hash = &hash};
+    bool ok = items && put_data(&sink, items);
     at_sha256_finish(&hash, digest);
     at_sha256_hex(digest, text);
     at_free(items);

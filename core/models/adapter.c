@@ -17,7 +17,7 @@ bool at_adapter_add(struct at_adapter *a, const char *name, int rank, float alph
            at_fail_memory(a->params->log, sizeof(*a->layers));
 }
 
-static bool targeted(const char *name, const char *const *targets)
+bool at_adapter_targeted(const char *name, const char *const *targets)
 {
     size_t n = strlen(name);
     for (const char *const *t = targets; *t; t++) {
@@ -26,16 +26,6 @@ static bool targeted(const char *name, const char *const *targets)
             return true;
     }
     return false;
-}
-
-bool at_adapter_target(struct at_adapter *a, const struct at_layers *layers, enum at_component component,
-                       const char *const *targets, int rank, float alpha)
-{
-    bool ok = true;
-    for (int i = 0; ok && i < layers->count; i++)
-        if (layers->list[i].component == component && targeted(layers->list[i].name, targets))
-            ok = at_adapter_add(a, layers->list[i].name, rank, alpha);
-    return ok;
 }
 
 const struct at_adapter_layer *at_adapter_find(const struct at_adapter *a, const char *name)

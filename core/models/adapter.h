@@ -29,9 +29,8 @@ struct at_adapter {
 };
 
 AT_NODISCARD bool at_adapter_add(struct at_adapter *adapter, const char *name, int rank, float alpha);
-// Adds every layer of a component whose name is one of `targets` (NULL at the end) or ends with "." and one.
-AT_NODISCARD bool at_adapter_target(struct at_adapter *adapter, const struct at_layers *layers,
-                                    enum at_component component, const char *const *targets, int rank, float alpha);
+// Whether a layer is one of `targets` (NULL at the end), or its name ends with "." and one.
+bool at_adapter_targeted(const char *name, const char *const *targets);
 // NULL: the layer is not adapted.
 const struct at_adapter_layer *at_adapter_find(const struct at_adapter *adapter, const char *name);
 void at_adapter_finish(struct at_adapter *adapter);

@@ -113,6 +113,8 @@ static struct at_node *adapt(struct at_builder *b, const char *name, struct at_n
             continue; // switched off: a product takes the factor 0 for 1
         struct at_node *h = conv ? at_conv2d(b->g, x, wa, conv)
                                  : at_matmul(b->g, x, wa, &(struct at_matmul_params){.tb = true});
+        if (b->gate) // narrower here than behind `up`; 0 leaves y as it is, to the bit
+            h = at_scale_rows(b->g, h, b->gate);
         struct at_matmul_params up = {.tb = true, .alpha = scale};
         y = at_add(b->g, y, at_matmul(b->g, h, wb, &up));
     }

@@ -17,6 +17,7 @@ struct at_builder {
     struct at_params *params;
     const struct at_adapter *adapters;
     int adapter_count;
+    struct at_node *gate; // (N): what each sample takes the adapters' outputs times: 1, or 0 for off. NULL: 1 everywhere
     int replica; // whose gradients the graph adds to
     // Told about every layer that could have an adapter: its name and its weight's shape in memory, (out,in) of a linear
     // layer, (out,kh,kw,in) of a convolution. May be NULL.

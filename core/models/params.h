@@ -92,7 +92,7 @@ AT_NODISCARD bool at_params_load(struct at_params *p, const struct at_safetensor
 AT_NODISCARD bool at_params_check(const struct at_params *p, const struct at_safetensors *file, const char *prefix,
                                   const char *const *ignored);
 // Writes every parameter under `prefix` + name, from `values` (memory layout; NULL: from the device), as f32, f16 or
-// bf16, replacing the file whole.
+// bf16, replacing the file whole. The host holds one weight at a time.
 struct at_params_save_params {
     const char *path, *prefix;
     enum at_st_dtype dtype;

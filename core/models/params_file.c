@@ -235,63 +235,76 @@ void at_params_choose_types(struct at_params *p, enum at_weights weights, const 
     }
 }
 
-// The parameters as items of a file. `one` has room for the values of the largest.
+// The parameters as items of a file, whose values are made when they are written.
 struct saving {
+    const struct at_params *p;
+    const struct at_params_save_params *how;
     struct at_st_item *items;
     uint64_t (*shapes)[AT_RANK];
     char **names;
-    float *one, *file;
+    float *memory, *file; // room for the largest
+    const struct at_st_item *ready; // whose values are in `file`
 };
 
-static bool fill_items(const struct at_params *p, const struct at_params_save_params *how, struct saving *s)
+static bool give(void *priv, const struct at_st_item *item, uint64_t first, size_t n, float *out)
 {
-    for (int i = 0; i < p->count; i++) {
-        const struct at_param *param = &p->list[i];
-        const float *values = how->values ? how->values + param->offset : s->one;
-        if (!how->values && !at_param_read(p, param, s->one))
+    struct saving *s = priv;
+    const struct at_param *param = &s->p->list[item - s->items];
+    if (s->ready != item) {
+        if (!s->how->values && !at_param_read(s->p, param, s->memory))
             return false;
+        at_param_to_file(param, s->how->values ? s->how->values + param->offset : s->memory, s->file);
+        s->ready = item;
+    }
+    memcpy(out, s->file + first, n * sizeof(*out));
+    return true;
+}
+
+static bool fill_items(struct saving *s)
+{
+    for (int i = 0; i < s->p->count; i++) {
+        const struct at_param *param = &s->p->list[i];
         struct at_shape shape = at_param_file_shape(param);
-        s->names[i] = at_strf("%s%s", how->prefix ? how->prefix : "", param->name);
+        s->names[i] = at_strf("%s%s", s->how->prefix ? s->how->prefix : "", param->name);
         if (!s->names[i])
-            return at_fail_memory(p->log, strlen(param->name));
+            return at_fail_memory(s->p->log, strlen(param->name));
         for (int d = 0; d < shape.rank; d++)
             s->shapes[i][d] = (uint64_t)shape.dim[d];
-        at_param_to_file(param, values, s->file + param->offset);
-        s->items[i] = (struct at_st_item){.name = s->names[i], .dtype = how->dtype, .rank = shape.rank,
-                                          .shape = s->shapes[i], .data = s->file + param->offset};
+        s->items[i] = (struct at_st_item){.name = s->names[i], .dtype = s->how->dtype, .rank = shape.rank,
+                                          .shape = s->shapes[i]};
     }
     return true;
 }
 
-static int64_t widest(const struct at_params *p)
+static size_t widest(const struct at_params *p)
 {
     int64_t most = 1;
     for (int i = 0; i < p->count; i++)
         most = at_shape_count(p->list[i].shape) > most ? at_shape_count(p->list[i].shape) : most;
-    return most;
+    return (size_t)most;
 }
 
 bool at_params_save(const struct at_params *p, const struct at_params_save_params *how)
 {
-    size_t n = (size_t)p->count;
-    struct saving s = {.items = at_calloc(n, sizeof(*s.items)), .shapes = at_calloc(n, sizeof(*s.shapes)),
-                       .names = at_calloc(n, sizeof(*s.names)),
-                       .one = at_calloc((size_t)widest(p), sizeof(float)),
-                       .file = at_calloc((size_t)p->total, sizeof(float))};
-    bool ok = s.items && s.shapes && s.names && s.one && s.file;
+    size_t n = (size_t)p->count, most = widest(p);
+    struct saving s = {.p = p, .how = how, .items = at_calloc(n, sizeof(*s.items)),
+                       .shapes = at_calloc(n, sizeof(*s.shapes)), .names = at_calloc(n, sizeof(*s.names)),
+                       .memory = how->values ? NULL : at_calloc(most, sizeof(float)),
+                       .file = at_calloc(most, sizeof(float))};
+    bool ok = s.items && s.shapes && s.names && (how->values || s.memory) && s.file;
     if (!ok)
-        at_fail_memory(p->log, (size_t)p->total * sizeof(float));
-    ok = ok && fill_items(p, how, &s);
+        at_fail_memory(p->log, most * sizeof(float));
+    ok = ok && fill_items(&s);
     struct at_st_text format = {"format", "pt"};
     struct at_st_content content = {.items = s.items, .count = n, .metadata = how->metadata ? how->metadata : &format,
-                                    .metadata_count = how->metadata ? how->metadata_count : 1};
+                                    .metadata_count = how->metadata ? how->metadata_count : 1, .give = give, .priv = &s};
     ok = ok && at_safetensors_write(p->log, how->path, &content);
     for (size_t i = 0; s.names && i < n; i++)
         at_free(s.names[i]);
     at_free(s.names);
     at_free(s.items);
     at_free(s.shapes);
-    at_free(s.one);
+    at_free(s.memory);
     at_free(s.file);
     return ok;
 }

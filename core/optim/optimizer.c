@@ -19,9 +19,9 @@ struct at_optimizer {
     struct at_optimizer_params params;
     struct at_params *sets[AT_OPTIMIZER_SETS];
     struct part *parts;
-    int count; // of parts
+    int count, set_count; // of parts, of sets
     struct at_graph *graph;
-    struct at_node *scalars, *decay;
+    struct at_node *scalars[AT_OPTIMIZER_SETS], *decay;
     struct at_exec *exec;
 };
 
@@ -42,7 +42,8 @@ static bool build(struct at_optimizer *o)
         o->parts[i].norm = at_graph_output(g, at_sq_norm(g, grad), "squared norm");
     }
     at_graph_next_phase(g);
-    o->scalars = at_graph_input(g, "scalars", AT_SHAPE(8), AT_F32);
+    for (int s = 0; s < o->set_count; s++)
+        o->scalars[s] = at_graph_input(g, "scalars", AT_SHAPE(8), AT_F32);
     o->decay = at_graph_input(g, "decay", AT_SHAPE(1), AT_F32);
     for (int i = 0; i < o->count; i++) {
         const struct part *part = &o->parts[i];
@@ -50,8 +51,8 @@ static bool build(struct at_optimizer *o)
         struct at_node *grad = whole(g, "gradient", piece->grad[0]);
         struct at_node *w = whole(g, "weights", piece->store);
         struct at_node *m = at_graph_leaf(g, "moments", AT_SHAPE(2, piece->count), part->moments, NULL, 0);
-        m = at_adamw_moments(g, m, grad, o->scalars);
-        w = at_adamw(g, w, m, o->scalars);
+        m = at_adamw_moments(g, m, grad, o->scalars[part->set]);
+        w = at_adamw(g, w, m, o->scalars[part->set]);
         if (part->average)
             at_ema(g, whole(g, "average", part->average), w, o->decay);
         for (int r = 0; r < AT_REPLICAS && piece->grad[r]; r++)
@@ -95,6 +96,7 @@ struct at_optimizer *at_optimizer_create(struct at_params *const *sets, int coun
     }
     o->log = log;
     o->params = *params;
+    o->set_count = count;
     bool ok = true;
     for (int s = 0; s < count; s++) {
         o->sets[s] = sets[s];
@@ -144,7 +146,7 @@ bool at_optimizer_step(struct at_optimizer *o, int64_t step, double lr, double s
     if (o->params.clip > 0 && total > o->params.clip)
         scale *= o->params.clip / total;
     const struct at_optimizer_params *p = &o->params;
-    float scalars[8] = {(float)lr,
+    float scalars[8] = {0, // the rate, of each set
                         (float)p->beta1,
                         (float)p->beta2,
                         (float)p->eps,
@@ -153,8 +155,12 @@ bool at_optimizer_step(struct at_optimizer *o, int64_t step, double lr, double s
                         (float)(1 - pow(p->beta2, (double)step)),
                         (float)scale};
     float decay = (float)p->ema;
-    return at_exec_write(o->exec, o->scalars, scalars) && at_exec_write(o->exec, o->decay, &decay) &&
-           at_exec_run(o->exec, 1);
+    bool ok = at_exec_write(o->exec, o->decay, &decay);
+    for (int s = 0; ok && s < o->set_count; s++) {
+        scalars[0] = (float)(p->rates[s] > 0 ? lr * p->rates[s] : lr);
+        ok = at_exec_write(o->exec, o->scalars[s], scalars);
+    }
+    return ok && at_exec_run(o->exec, 1);
 }
 
 int64_t at_optimizer_count(const struct at_optimizer *o, int set, enum at_vector vector)

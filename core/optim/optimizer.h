@@ -11,6 +11,7 @@ struct at_optimizer_params {
     double beta1, beta2, eps, weight_decay; // as torch.optim.AdamW
     double clip;                            // largest global gradient norm; 0: no clipping
     double ema;                             // decay of the moving average of the weights; 0: none
+    double rates[AT_OPTIMIZER_SETS];        // what each set takes the learning rate times; 0: 1
 };
 
 struct at_optimizer;

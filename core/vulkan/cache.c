@@ -74,10 +74,19 @@ static char *make_path(const struct at_vk_device *dev)
     return path;
 }
 
+// Bytes of the file that follow the header; 0: it does not say.
+static uint64_t bytes_behind(FILE *f)
+{
+    struct stat st;
+    return fstat(fileno(f), &st) == 0 && st.st_size > (off_t)sizeof(struct header)
+               ? (uint64_t)st.st_size - sizeof(struct header)
+               : 0;
+}
+
 static void *read_file(FILE *f, const struct header *want, size_t *bytes)
 {
     struct header h;
-    if (fread(&h, sizeof(h), 1, f) != 1 || h.bytes > MAX_BYTES || h.bytes == 0)
+    if (fread(&h, sizeof(h), 1, f) != 1 || h.bytes > MAX_BYTES || h.bytes == 0 || h.bytes != bytes_behind(f))
         return NULL;
     size_t n = (size_t)h.bytes;
     uint64_t sum = h.checksum;
@@ -85,7 +94,7 @@ static void *read_file(FILE *f, const struct header *want, size_t *bytes)
     if (memcmp(&h, want, sizeof(h)) != 0)
         return NULL;
     unsigned char *data = at_calloc(n, 1);
-    if (data && fread(data, 1, n, f) == n && fgetc(f) == EOF && checksum(data, n) == sum) {
+    if (data && fread(data, 1, n, f) == n && checksum(data, n) == sum) {
         *bytes = n;
         return data;
     }

@@ -194,7 +194,7 @@ static bool bench_decode(struct bench *b)
 // A step of Diffusion-DPO: the two networks, the objective and the optimiser.
 struct dpo {
     struct at_lora *lora;
-    struct at_spread *policy, *reference;
+    struct at_dpo_network *network;
     struct at_optimizer *optimizer;
     int64_t step;
 };
@@ -203,10 +203,10 @@ static bool run_dpo(struct bench *b, void *priv)
 {
     struct dpo *d = priv;
     int n = 2 * b->p->batch;
-    const void *const in[] = {b->x, b->t, b->rows, b->target};
+    struct at_dpo_batch in = {.x = b->x, .target = b->target, .t = b->t, .rows = b->rows};
     float m[2][2 * AT_BENCH_PAIRS], seeds[2 * AT_BENCH_PAIRS];
     double error[2][2 * AT_BENCH_PAIRS], dm[2 * AT_BENCH_PAIRS];
-    if (!at_spread_run(d->reference, n, in, (void *[]){m[0]}) || !at_spread_run(d->policy, n, in, (void *[]){m[1]}))
+    if (!at_dpo_network_run(d->network, &in, m[1], m[0]))
         return false;
     for (int i = 0; i < n; i++) {
         error[0][i] = (double)m[0][i];
@@ -219,7 +219,7 @@ static bool run_dpo(struct bench *b, void *priv)
         return false;
     for (int i = 0; i < n; i++)
         seeds[i] = (float)dm[i];
-    return at_spread_backward(d->policy, (const void *[]){seeds}) &&
+    return at_dpo_network_backward(d->network, &in, seeds) &&
            at_optimizer_step(d->optimizer, ++d->step, 1e-6, 1, NULL);
 }
 
@@ -230,13 +230,10 @@ static bool open_dpo(struct bench *b, struct dpo *d)
     struct at_optimizer_params adamw = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .clip = 1};
     if (!(d->lora = at_lora_create(b->m, &lora)))
         return false;
-    struct at_adapter *adapter = &d->lora->part[AT_COMPONENT_UNET];
-    struct at_dpo_network policy = {b->m, adapter, b->side, at_text_tokens(b->m)}, reference = policy;
-    reference.adapter = NULL;
-    struct at_spread_params p = {.dev = b->dev, .items = n, .build = at_dpo_network_build, .priv = &policy,
-                                 .gradient = true, .recompute = {.cheap = true}};
-    struct at_spread_params r = {.dev = b->dev, .items = n, .build = at_dpo_network_build, .priv = &reference};
-    return (d->policy = at_spread_create(&p, b->log)) && (d->reference = at_spread_create(&r, b->log)) &&
+    struct at_dpo_network_params p = {.dev = b->dev, .m = b->m, .adapter = &d->lora->part[AT_COMPONENT_UNET],
+                                      .side = b->side, .tokens = at_text_tokens(b->m), .items = n,
+                                      .recompute = {.cheap = true}};
+    return (d->network = at_dpo_network_create(&p, b->log)) &&
            (d->optimizer = at_optimizer_create(&d->lora->part[AT_COMPONENT_UNET].params, 1, &adamw, b->log));
 }
 
@@ -247,12 +244,11 @@ static bool bench_dpo(struct bench *b)
     t.before = begin(b);
     bool ok = open_dpo(b, &d);
     if (ok) {
-        t.flops = (at_spread_flops(d.policy) + at_spread_flops(d.reference)) * 2 * b->p->batch;
+        t.flops = at_dpo_network_flops(d.network);
         ok = measure(b, &t);
     }
     at_optimizer_destroy(&d.optimizer);
-    at_spread_destroy(&d.policy);
-    at_spread_destroy(&d.reference);
+    at_dpo_network_destroy(&d.network);
     at_lora_destroy(&d.lora);
     return ok;
 }

@@ -3,13 +3,16 @@
 
 #include "core/base/alloc.h"
 #include "pipelines/lora/lora_data.h"
-#include "pipelines/lora/lora_write.h"
 #include "pipelines/model/condition.h"
+#include "pipelines/model/text.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static const char *const usual_targets[] = {"to_q", "to_k", "to_v", "to_out.0", NULL};
+static const char *const usual_unet[] = {"to_q", "to_k", "to_v", "to_out.0", NULL};
+static const char *const usual_text[] = {"q_proj", "k_proj", "v_proj", "out_proj", NULL};
+
+#define MOST_ENDS 32 // that a message lists
 
 static struct at_lora *create(struct at_log *log, float strength)
 {
@@ -82,43 +85,106 @@ static bool declare(struct at_model *m, struct at_lora *l)
     return ok;
 }
 
-struct at_lora *at_lora_create(struct at_model *m, const struct at_lora_params *p)
+// A layer's name as the model's own builder has it.
+static const char *built_name(const struct at_model *m, enum at_component component, const char *name)
 {
-    const char *const *targets = p->targets ? p->targets : usual_targets;
-    struct at_lora *l = create(m->log, 1);
-    struct at_layers *layers = l ? at_lora_layers(m) : NULL;
-    struct at_adapter *a = l ? &l->part[AT_COMPONENT_UNET] : NULL;
-    int rank = p->rank > 0 ? p->rank : 8;
-    float alpha = p->alpha > 0 ? p->alpha : (float)rank;
-    bool ok = layers && (a->params = at_params_create(m->log)) &&
-              at_adapter_target(a, layers, AT_COMPONENT_UNET, targets, rank, alpha);
-    if (ok && !a->count)
-        ok = at_fail(m->log, AT_ERROR_USAGE,
-                     "no layer of the denoiser ends in '%s'%s; layers are named such as "
-                     "mid_block.attentions.0.transformer_blocks.0.attn1.to_q", targets[0] ? targets[0] : "",
-                     targets[0] && targets[1] ? " or another target" : "");
-    ok = ok && declare(m, l) && at_params_allocate(a->params, m->dev, p->replicas) &&
-         at_params_init(a->params, p->seed);
-    at_layers_destroy(&layers);
-    if (!ok)
-        at_lora_destroy(&l);
-    return l;
+    bool bare = component != AT_COMPONENT_UNET && m->text[component - AT_COMPONENT_TEXT].config.bare;
+    return bare && strncmp(name, "text_model.", 11) == 0 ? name + 11 : name;
 }
 
-// A layer's name as the model's own builder has it.
-static const char *built_name(const struct at_model *m, const struct at_lora_layer *layer)
+// What a layer is called within its block: "to_q", "to_out.0".
+static const char *end_of(const char *name)
 {
-    bool bare = layer->component != AT_COMPONENT_UNET && m->text[layer->component - AT_COMPONENT_TEXT].config.bare;
-    return bare && strncmp(layer->name, "text_model.", 11) == 0 ? layer->name + 11 : layer->name;
+    const char *end = name + strlen(name);
+    bool digits = true;
+    while (end > name && (end[-1] != '.' || digits)) {
+        end--;
+        digits = digits && ((*end >= '0' && *end <= '9') || *end == '.');
+    }
+    return end;
+}
+
+// "to_q, to_k, ...": what targets there are. `text` holds so many bytes.
+static void list_ends(const struct at_layers *layers, bool texts, char *text, size_t bytes)
+{
+    const char *ends[MOST_ENDS];
+    int count = 0;
+    text[0] = '\0';
+    for (int i = 0; i < layers->count && count < MOST_ENDS; i++) {
+        const char *end = end_of(layers->list[i].name);
+        bool known = layers->list[i].component != AT_COMPONENT_UNET && !texts;
+        for (int k = 0; k < count; k++)
+            known = known || strcmp(ends[k], end) == 0;
+        if (known)
+            continue;
+        ends[count++] = end;
+        size_t used = strlen(text);
+        snprintf(text + used, bytes - used, "%s%s", used ? ", " : "", end);
+    }
+}
+
+// Every target must be of use.
+static bool check_targets(const struct at_layers *layers, const struct at_lora_params *p)
+{
+    for (const char *const *t = p->targets; t && *t; t++) {
+        const char *const one[] = {*t, NULL};
+        bool fits = false;
+        for (int i = 0; i < layers->count && !fits; i++)
+            fits = (p->text || layers->list[i].component == AT_COMPONENT_UNET) &&
+                   at_adapter_targeted(layers->list[i].name, one);
+        char ends[1024];
+        list_ends(layers, p->text, ends, sizeof(ends));
+        if (!fits)
+            return at_fail(layers->log, AT_ERROR_USAGE, "no layer of the %s ends in '%s'; there are %s, and whole names "
+                           "such as mid_block.attentions.0.transformer_blocks.0.attn1.to_q",
+                           p->text ? "denoiser and the text encoders" : "denoiser", *t, ends);
+    }
+    return true;
+}
+
+// The layers of one component: those of `targets`, or, where it has none of them, the usual ones.
+static bool add_targets(struct at_model *m, struct at_adapter *a, const struct at_layers *layers,
+                        enum at_component component, const struct at_lora_params *p)
+{
+    const char *const *usual = component == AT_COMPONENT_UNET ? usual_unet : usual_text;
+    const char *const *const lists[] = {p->targets, usual};
+    int rank = p->rank > 0 ? p->rank : 8;
+    bool ok = a->params || (a->params = at_params_create(m->log));
+    for (int k = p->targets ? 0 : 1; ok && k < 2 && !a->count; k++)
+        for (int i = 0; ok && i < layers->count; i++) {
+            const struct at_layer *l = &layers->list[i];
+            if (l->component == component && at_adapter_targeted(l->name, lists[k]))
+                ok = at_adapter_add(a, built_name(m, component, l->name), rank, p->alpha > 0 ? p->alpha : (float)rank);
+        }
+    if (ok && !a->count)
+        ok = at_fail(m->log, AT_ERROR_INPUT, "%s: the %s has no layer that is usually adapted; name some with --target",
+                     m->path, at_component_name(component));
+    return ok;
+}
+
+static bool make(struct at_model *m, struct at_lora *l, const struct at_lora_params *p)
+{
+    struct at_layers *layers = at_lora_layers(m);
+    bool ok = layers && check_targets(layers, p);
+    for (int c = 0; ok && c < (p->text ? 1 + m->texts : 1); c++)
+        ok = add_targets(m, &l->part[c], layers, (enum at_component)c, p);
+    ok = ok && declare(m, l);
+    for (int c = 0; ok && c < AT_COMPONENTS; c++)
+        if (l->part[c].params)
+            ok = at_params_allocate(l->part[c].params, m->dev, p->replicas) &&
+                 at_params_init(l->part[c].params, p->seed + (uint64_t)c);
+    at_layers_destroy(&layers);
+    return ok;
 }
 
 static bool add_layers(struct at_model *m, struct at_lora *l, const struct at_lora_data *d)
 {
     bool ok = true;
     for (int i = 0; ok && i < d->count; i++) {
-        struct at_adapter *a = &l->part[d->list[i].component];
+        const struct at_lora_layer *layer = &d->list[i];
+        struct at_adapter *a = &l->part[layer->component];
         ok = (a->params || (a->params = at_params_create(m->log))) &&
-             at_adapter_add(a, built_name(m, &d->list[i]), d->list[i].rank, d->list[i].alpha);
+             at_adapter_add(a, built_name(m, layer->component, layer->name), layer->rank, layer->alpha);
     }
     return ok;
 }
@@ -143,7 +209,7 @@ static bool read_half(const struct at_lora_data *d, const struct at_st_tensor *h
     return ok;
 }
 
-static bool load(struct at_model *m, struct at_lora *l, const struct at_lora_data *d)
+static bool load(struct at_model *m, struct at_lora *l, const struct at_lora_data *d, int replicas)
 {
     bool ok = true;
     for (int c = 0; ok && c < AT_COMPONENTS; c++) {
@@ -152,10 +218,10 @@ static bool load(struct at_model *m, struct at_lora *l, const struct at_lora_dat
             continue;
         float *values = at_calloc((size_t)p->total, sizeof(*values));
         ok = (values || at_fail_memory(m->log, (size_t)p->total * sizeof(*values))) &&
-             at_params_allocate(p, m->dev, 0);
+             at_params_allocate(p, m->dev, replicas);
         for (int i = 0; ok && i < d->count; i++) {
             const struct at_lora_layer *layer = &d->list[i];
-            const char *name = built_name(m, layer);
+            const char *name = built_name(m, layer->component, layer->name);
             if (layer->component == (enum at_component)c)
                 ok = read_half(d, layer->down, p, name, ".lora_A.weight", values) &&
                      read_half(d, layer->up, p, name, ".lora_B.weight", values);
@@ -167,100 +233,73 @@ static bool load(struct at_model *m, struct at_lora *l, const struct at_lora_dat
 }
 
 // The data may be NULL, and is destroyed here.
-static struct at_lora *from_data(struct at_model *m, struct at_lora_data *d, float strength)
+static bool fill(struct at_model *m, struct at_lora *l, struct at_lora_data *d, int replicas)
 {
-    struct at_lora *l = d ? create(m->log, strength) : NULL;
     // Without a device the model was opened to be checked.
-    if (l && !(add_layers(m, l, d) && declare(m, l) && (!m->dev || load(m, l, d))))
-        at_lora_destroy(&l);
+    bool ok = d && add_layers(m, l, d) && declare(m, l) && (!m->dev || load(m, l, d, replicas));
     at_lora_data_destroy(&d);
+    return ok;
+}
+
+static struct at_lora *open_file(struct at_model *m, const char *path, float strength, int replicas)
+{
+    struct at_layers *layers = at_lora_layers(m);
+    struct at_lora_data_params p = {.layers = layers};
+    struct at_lora *l = layers ? create(m->log, strength) : NULL;
+    if (l && !fill(m, l, at_lora_data_open(m->log, path, &p), replicas))
+        at_lora_destroy(&l);
+    at_layers_destroy(&layers);
     return l;
 }
 
 struct at_lora *at_lora_open(struct at_model *m, const char *path, float strength)
 {
-    struct at_layers *layers = at_lora_layers(m);
-    struct at_lora_data_params p = {.layers = layers};
-    struct at_lora *l = layers ? from_data(m, at_lora_data_open(m->log, path, &p), strength) : NULL;
-    at_layers_destroy(&layers);
-    return l;
+    return open_file(m, path, strength, 0);
 }
 
 struct at_lora *at_lora_parse(struct at_model *m, const char *name, const void *bytes, size_t size, float strength)
 {
     struct at_layers *layers = at_lora_layers(m);
     struct at_lora_data_params p = {.layers = layers};
-    struct at_lora *l = layers ? from_data(m, at_lora_data_parse(m->log, name, bytes, size, &p), strength) : NULL;
+    struct at_lora *l = layers ? create(m->log, strength) : NULL;
+    if (l && !fill(m, l, at_lora_data_parse(m->log, name, bytes, size, &p), 0))
+        at_lora_destroy(&l);
     at_layers_destroy(&layers);
     return l;
 }
 
-// A half in the layout of a file, as a reader of one would give it.
-struct half {
-    struct at_st_tensor tensor;
-    uint64_t shape[AT_RANK];
-    float *values;
-};
-
-static bool make_half(const struct at_params *params, const char *layer, const char *end, const float *memory,
-                      struct half *out)
+struct at_lora *at_lora_create(struct at_model *m, const struct at_lora_params *p)
 {
-    char name[AT_LORA_NAME + 32];
-    snprintf(name, sizeof(name), "%s%s", layer, end);
-    const struct at_param *p = at_params_find(params, name);
-    size_t n = p ? (size_t)at_shape_count(p->shape) : 0;
-    float *values = p ? at_calloc(n, sizeof(*values)) : NULL;
-    if (!values)
-        return at_fail_memory(params->log, n * sizeof(*values));
-    struct at_shape shape = at_param_file_shape(p);
-    at_param_to_file(p, memory + p->offset, values);
-    for (int i = 0; i < shape.rank; i++)
-        out->shape[i] = (uint64_t)shape.dim[i];
-    out->values = values;
-    out->tensor = (struct at_st_tensor){.name = p->name, .dtype = AT_ST_F32, .rank = shape.rank, .shape = out->shape,
-                                        .elements = n, .data = (const uint8_t *)values, .bytes = n * sizeof(*values),
-                                        .file = "adapter"};
-    return true;
+    struct at_lora *l = p->file ? open_file(m, p->file, 1, p->replicas) : create(m->log, 1);
+    bool ok = l && (p->file || make(m, l, p));
+    if (ok && p->text && !at_lora_has_text(l))
+        ok = at_fail(m->log, AT_ERROR_USAGE, "%s adapts no text encoder: what is trained is what it adapts; leave "
+                     "--text-encoder out, or begin without it", p->file);
+    if (!ok)
+        at_lora_destroy(&l);
+    return l;
 }
 
-static bool fill_layers(const struct at_adapter *a, const float *memory, struct at_lora_layer *list,
-                        struct half *halves)
+bool at_lora_has_text(const struct at_lora *l)
 {
-    bool ok = true;
-    for (int i = 0; ok && i < a->count; i++) {
-        struct at_lora_layer *l = &list[i];
-        const char *name = a->layers[i].name;
-        *l = (struct at_lora_layer){.id = at_strf("unet.%s", name), .rank = a->layers[i].rank,
-                                    .alpha = a->layers[i].alpha, .down = &halves[2 * i].tensor,
-                                    .up = &halves[2 * i + 1].tensor};
-        ok = (l->id || at_fail_memory(a->params->log, strlen(name))) &&
-             make_half(a->params, name, ".lora_A.weight", memory, &halves[2 * i]) &&
-             make_half(a->params, name, ".lora_B.weight", memory, &halves[2 * i + 1]);
-        l->name = ok ? l->id + strlen("unet.") : NULL;
-    }
-    return ok;
+    return l->part[AT_COMPONENT_TEXT].params || l->part[AT_COMPONENT_TEXT_2].params;
 }
 
-bool at_lora_save(const struct at_lora *lora, const char *path, const float *values)
+void at_lora_adapt_texts(struct at_model *m, struct at_lora *const *loras, int count)
 {
-    const struct at_adapter *a = &lora->part[AT_COMPONENT_UNET];
-    size_t n = (size_t)a->count;
-    struct half *halves = at_calloc(2 * n, sizeof(*halves));
-    struct at_lora_data d = {.log = a->params->log, .count = a->count, .list = at_calloc(n, sizeof(*d.list))};
-    float *memory = values ? NULL : at_calloc((size_t)a->params->total, sizeof(*memory));
-    bool ok = (halves && d.list && (values || memory)) ||
-              at_fail_memory(d.log, (size_t)a->params->total * sizeof(float));
-    ok = ok && (values || at_params_read(a->params, memory)) &&
-         fill_layers(a, values ? values : memory, d.list, halves) &&
-         at_lora_write(&d, &(struct at_lora_write_params){.path = path, .dialect = AT_LORA_DIFFUSERS});
-    for (size_t i = 0; i < n; i++) {
-        if (d.list)
-            at_free(d.list[i].id);
-        for (size_t k = 0; halves && k < 2; k++)
-            at_free(halves[2 * i + k].values);
-    }
-    at_free(d.list);
-    at_free(halves);
-    at_free(memory);
-    return ok;
+    struct at_adapter parts[AT_MODEL_ADAPTERS];
+    for (int i = 0; i < m->texts; i++)
+        at_text_adapt(m, i, parts, at_lora_parts(loras, count, (enum at_component)(AT_COMPONENT_TEXT + i), parts));
+}
+
+int at_lora_sets(const struct at_lora *l, struct at_params *sets[AT_COMPONENTS], const char *names[AT_COMPONENTS])
+{
+    static const char *const words[AT_COMPONENTS] = {"lora", "lora_text_encoder", "lora_text_encoder_2"};
+    int n = 0;
+    for (int c = 0; c < AT_COMPONENTS; c++)
+        if (l->part[c].params) {
+            names[n] = words[c];
+            sets[n++] = l->part[c].params;
+        }
+    return n;
 }

@@ -2,253 +2,143 @@
 #include "pipelines/lora/lora_merge.h"
 
 #include "core/base/alloc.h"
-#include "core/io/file.h"
-#include "core/io/json.h"
+#include "pipelines/source/source_write.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-// The parts of a folder that hold weights.
-static const struct part {
-    const char *name, *base;
-    int component; // AT_COMPONENTS: none that adapters know
-} parts[] = {
-    {"unet", "diffusion_pytorch_model", AT_COMPONENT_UNET},
-    {"text_encoder", "model", AT_COMPONENT_TEXT},
-    {"text_encoder_2", "model", AT_COMPONENT_TEXT_2},
-    {"vae", "diffusion_pytorch_model", AT_COMPONENTS},
+#define PARALLEL (1 << 16) // products from which threads pay
+
+// An adapter's layer for the weight that is being written.
+struct halves {
+    double *down, *up; // (rank,in), (out,rank) times strength * alpha / rank; NULL: it has none
+    size_t down_room, up_room;
+    int rank;
 };
-#define PARTS (sizeof(parts) / sizeof(*parts))
 
 struct merging {
-    const struct at_model *m;
     const struct at_lora_merge_params *p;
     struct at_log *log;
-    size_t done, total; // tensors
+    const struct at_st_tensor *ready; // whose layers are held
+    struct halves *halves;            // one a share
+    float *read;
+    size_t read_room;
 };
 
-static bool adapted(const struct merging *g, const struct part *part)
-{
-    struct at_json value = at_json_get(at_source_index(g->m->source), part->name);
-    if (g->p->convert && at_json_is_array(value) && at_json_is_string(at_json_at(value, 0)))
-        return true;
-    for (int i = 0; i < g->p->count; i++)
-        for (int k = 0; k < g->p->shares[i].data->count; k++)
-            if ((int)g->p->shares[i].data->list[k].component == part->component)
-                return true;
-    return false;
-}
-
 // What an adapter does to the weight of this name.
-static const struct at_lora_layer *layer_of(const struct at_lora_data *d, const struct part *part, const char *name)
+static const struct at_lora_layer *layer_of(const struct at_lora_data *d, const char *component, const char *name)
 {
     size_t n = strlen(name);
-    if (part->component == AT_COMPONENTS || n <= 7 || strcmp(name + n - 7, ".weight") != 0)
+    if (n <= 7 || strcmp(name + n - 7, ".weight") != 0)
         return NULL;
-    bool bare = part->component != AT_COMPONENT_UNET && strncmp(name, "encoder.", 8) == 0;
+    bool bare = strncmp(component, "text_encoder", 12) == 0 && strncmp(name, "encoder.", 8) == 0;
     char id[AT_LORA_NAME + 64];
-    snprintf(id, sizeof(id), "%s.%s%.*s", part->name, bare ? "text_model." : "", (int)(n - 7), name);
+    snprintf(id, sizeof(id), "%s.%s%.*s", component, bare ? "text_model." : "", (int)(n - 7), name);
     int i = at_index_find(&d->index, d->list, sizeof(*d->list), id);
     return i < 0 ? NULL : &d->list[i];
 }
 
-// sum (out, in) += factor up (out, rank) down (rank, in)
-static void add_product(double *sum, int64_t out, int64_t in, int rank, double factor, const float *up,
-                        const float *down)
+static bool changes(void *priv, const char *component, const struct at_st_tensor *t)
 {
-    for (int64_t o = 0; o < out; o++)
-        for (int r = 0; r < rank; r++) {
-            double u = factor * (double)up[o * rank + r], *row = sum + o * in;
-            const float *d = down + r * in;
-            for (int64_t i = 0; i < in; i++)
-                row[i] += u * (double)d[i];
-        }
+    const struct merging *g = priv;
+    for (int i = 0; i < g->p->count; i++)
+        if (layer_of(g->p->shares[i].data, component, t->name))
+            return true;
+    return false;
 }
 
-static bool add_layer(const struct at_lora_data *d, const struct at_lora_layer *l, double strength,
-                      const struct at_st_tensor *t, double *sum)
+static bool read_half(struct merging *g, const struct at_lora_data *d, const struct at_st_tensor *half, double factor,
+                      double **out, size_t *room)
 {
-    float *down = at_calloc((size_t)l->down->elements, sizeof(*down));
-    float *up = at_calloc((size_t)l->up->elements, sizeof(*up));
-    int64_t in = l->in * l->kernel * l->kernel;
-    bool ok = (down && up) || at_fail_memory(d->log, l->down->elements * sizeof(*down));
-    if (ok && (uint64_t)(l->out * in) != t->elements)
-        ok = at_fail(d->log, AT_ERROR_INPUT, "%s: the weight has %llu values, but %s of %s is for %lld", t->name,
-                     (unsigned long long)t->elements, l->id, d->path, (long long)(l->out * in));
-    ok = ok && at_lora_data_read(d, l->down, down) && at_lora_data_read(d, l->up, up);
-    if (ok)
-        add_product(sum, l->out, in, l->rank, strength * (double)l->alpha / l->rank, up, down);
-    at_free(down);
-    at_free(up);
-    return ok;
+    size_t n = (size_t)half->elements;
+    if (!at_grow((void **)&g->read, &g->read_room, n, sizeof(*g->read)) || !at_grow((void **)out, room, n, sizeof(**out)))
+        return at_fail_memory(g->log, n * sizeof(**out));
+    if (!at_lora_data_read(d, half, g->read))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        (*out)[i] = factor * (double)g->read[i];
+    return true;
 }
 
-// The merged weight as f32, or NULL with *ok if no adapter is there for it.
-static float *merged(struct merging *g, const struct part *part, const struct at_safetensors *weights,
-                     const struct at_st_tensor *t, bool *ok)
+static bool read_layers(struct merging *g, const char *component, const struct at_st_tensor *t)
 {
-    double *sum = NULL;
-    float *out = NULL;
-    for (int i = 0; *ok && i < g->p->count; i++) {
+    for (int i = 0; i < g->p->count; i++) {
         const struct at_lora_share *share = &g->p->shares[i];
-        const struct at_lora_layer *l = layer_of(share->data, part, t->name);
+        const struct at_lora_layer *l = layer_of(share->data, component, t->name);
+        struct halves *h = &g->halves[i];
+        h->rank = l ? l->rank : 0;
         if (!l)
             continue;
-        if (!sum) {
-            sum = at_calloc((size_t)t->elements, sizeof(*sum));
-            out = at_calloc((size_t)t->elements, sizeof(*out));
-            *ok = ((sum && out) || at_fail_memory(g->log, t->elements * sizeof(*sum))) &&
-                  at_safetensors_to_f32(weights, t, out);
-            for (uint64_t k = 0; *ok && k < t->elements; k++)
-                sum[k] = (double)out[k];
-        }
-        *ok = *ok && add_layer(share->data, l, share->strength, t, sum);
-    }
-    for (uint64_t k = 0; sum && *ok && k < t->elements; k++)
-        if (!isfinite(out[k] = (float)sum[k]))
-            *ok = at_fail(g->log, AT_ERROR_FAILED, "%s.%s: the merged weight is not finite", part->name, t->name);
-    at_free(sum);
-    return out;
-}
-
-static bool is_float(enum at_st_dtype dtype)
-{
-    return dtype == AT_ST_F32 || dtype == AT_ST_F16 || dtype == AT_ST_BF16 || dtype == AT_ST_F64;
-}
-
-static bool add_tensor(struct merging *g, const struct part *part, const struct at_safetensors *weights,
-                       const struct at_st_tensor *t, struct at_st_item *item, float **values)
-{
-    bool ok = true, convert = g->p->convert && is_float(t->dtype);
-    enum at_st_dtype kept = t->dtype == AT_ST_F64 ? AT_ST_F32 : t->dtype;
-    *item = (struct at_st_item){.name = t->name, .dtype = convert ? g->p->dtype : t->dtype, .rank = t->rank,
-                                .shape = t->shape, .raw = t->data};
-    *values = merged(g, part, weights, t, &ok);
-    if (ok && !*values && convert && t->dtype != g->p->dtype) {
-        *values = at_calloc((size_t)t->elements, sizeof(**values));
-        ok = (*values || at_fail_memory(g->log, t->elements * sizeof(**values))) &&
-             at_safetensors_to_f32(weights, t, *values);
-    }
-    if (*values) {
-        item->data = *values;
-        item->raw = NULL;
-        item->dtype = convert ? g->p->dtype : kept;
-    }
-    g->done++;
-    if (ok && g->p->progress && !g->p->progress(g->p->priv, (double)g->done / (double)g->total))
-        ok = at_fail(g->log, AT_ERROR_INTERRUPTED, "merging was interrupted; %s is not finished", g->p->out);
-    return ok;
-}
-
-static bool write_part(struct merging *g, const struct part *part)
-{
-    struct at_safetensors *weights = at_source_weights(g->m->source, part->name);
-    size_t n = weights ? at_safetensors_count(weights) : 0;
-    struct at_st_item *items = at_calloc(n, sizeof(*items));
-    float **values = at_calloc(n, sizeof(*values));
-    char *path = at_strf("%s/%s/%s.safetensors", g->p->out, part->name, part->base);
-    bool ok = weights && ((items && values && path) || at_fail_memory(g->log, n * sizeof(*items)));
-    for (size_t i = 0; ok && i < n; i++)
-        ok = add_tensor(g, part, weights, at_safetensors_at(weights, i), &items[i], &values[i]);
-    struct at_st_text format = {"format", "pt"};
-    ok = ok && at_safetensors_write(g->log, path, &(struct at_st_content){items, n, &format, 1});
-    for (size_t i = 0; values && i < n; i++)
-        at_free(values[i]);
-    at_free(values);
-    at_free(items);
-    at_free(path);
-    at_safetensors_destroy(&weights);
-    return ok;
-}
-
-// A file, or a folder with all that is in it.
-static bool copy(struct at_log *log, const char *from, const char *to)
-{
-    struct at_map map = {0};
-    if (!at_dir_exists(from)) {
-        bool ok = at_file_map(log, from, &map) && at_file_replace(log, to, map.data, map.size);
-        at_file_unmap(&map);
-        return ok;
-    }
-    char **names = NULL;
-    size_t count = 0;
-    bool ok = at_dir_list(log, from, &names, &count) && at_dir_make(log, to);
-    for (size_t i = 0; ok && i < count; i++) {
-        char *a = at_path_join(from, names[i]), *b = at_path_join(to, names[i]);
-        ok = ((a && b) || at_fail_memory(log, strlen(from))) && copy(log, a, b);
-        at_free(a);
-        at_free(b);
-    }
-    at_names_free(&names, count);
-    return ok;
-}
-
-// A component with all that is in its folder.
-static bool copy_component(struct merging *g, const char *name)
-{
-    if (!at_source_is_folder(g->m->source))
-        return at_source_save_component(g->m->source, name, g->p->out);
-    char *from = at_path_join(at_source_path(g->m->source), name), *to = at_path_join(g->p->out, name);
-    bool ok = (from && to) || at_fail_memory(g->log, strlen(name));
-    if (ok && (at_dir_exists(from) || at_file_exists(from)))
-        ok = copy(g->log, from, to);
-    at_free(from);
-    at_free(to);
-    return ok;
-}
-
-static bool save_config(struct merging *g, const char *name)
-{
-    char *file = at_path_join(name, "config.json");
-    bool ok = file ? at_source_save_file(g->m->source, file, g->p->out) : at_fail_memory(g->log, strlen(name));
-    at_free(file);
-    return ok;
-}
-
-static bool write_component(struct merging *g, const char *name)
-{
-    for (size_t i = 0; i < PARTS; i++)
-        if (strcmp(parts[i].name, name) == 0 && adapted(g, &parts[i]))
-            return save_config(g, name) && write_part(g, &parts[i]);
-    return copy_component(g, name);
-}
-
-static void count_tensors(struct merging *g)
-{
-    for (size_t i = 0; i < PARTS; i++) {
-        struct at_safetensors *weights = adapted(g, &parts[i]) ? at_source_weights(g->m->source, parts[i].name) : NULL;
-        g->total += weights ? at_safetensors_count(weights) : 0;
-        at_safetensors_destroy(&weights);
-    }
-}
-
-static bool check(const struct merging *g)
-{
-    char **names = NULL;
-    size_t count = 0;
-    if (at_file_exists(g->p->out))
-        return at_fail(g->log, AT_ERROR_INPUT, "%s: is a file; give the folder to write", g->p->out);
-    if (at_dir_exists(g->p->out)) {
-        if (!at_dir_list(g->log, g->p->out, &names, &count))
+        int64_t in = l->in * l->kernel * l->kernel;
+        if ((uint64_t)(l->out * in) != t->elements)
+            return at_fail(g->log, AT_ERROR_INPUT, "%s: the weight has %llu values, but %s of %s is for %lld", t->name,
+                           (unsigned long long)t->elements, l->id, share->data->path, (long long)(l->out * in));
+        if (!read_half(g, share->data, l->down, 1, &h->down, &h->down_room) ||
+            !read_half(g, share->data, l->up, share->strength * (double)l->alpha / l->rank, &h->up, &h->up_room))
             return false;
-        at_names_free(&names, count);
     }
-    return !count ||
-           at_fail(g->log, AT_ERROR_INPUT, "%s: is not empty; give a folder that is not there yet", g->p->out);
+    g->ready = t;
+    return true;
+}
+
+// sum (n) += up_row (rank) down (rank,in), columns [column, column + n)
+static void add_row(double *sum, size_t n, size_t column, size_t in, const struct halves *h, const double *up_row)
+{
+    for (int r = 0; r < h->rank; r++) {
+        double u = up_row[r];
+        const double *d = h->down + (size_t)r * in + column;
+        for (size_t i = 0; i < n; i++)
+            sum[i] += u * d[i];
+    }
+}
+
+// The values [first, first + n) of a weight of rows of `in`.
+static void add_product(double *values, uint64_t first, size_t n, size_t in, const struct halves *h)
+{
+    uint64_t row = first / in, rows = (first + n + in - 1) / in - row;
+#pragma omp parallel for if (n * (size_t)h->rank > PARALLEL)
+    for (uint64_t i = 0; i < rows; i++) {
+        uint64_t begin = (row + i) * in, end = begin + in;
+        begin = begin < first ? first : begin;
+        end = end > first + n ? first + n : end;
+        add_row(values + (begin - first), (size_t)(end - begin), (size_t)(begin % in), in, h,
+                h->up + (row + i) * (uint64_t)h->rank);
+    }
+}
+
+static bool change(void *priv, const char *component, const struct at_st_tensor *t, uint64_t first, size_t n,
+                   double *values)
+{
+    struct merging *g = priv;
+    if (g->ready != t && !read_layers(g, component, t))
+        return false;
+    for (int i = 0; i < g->p->count; i++)
+        if (g->halves[i].rank)
+            add_product(values, first, n, (size_t)(t->elements / t->shape[0]), &g->halves[i]);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(values[i]))
+            return at_fail(g->log, AT_ERROR_FAILED, "%s.%s: the merged weight is not finite", component, t->name);
+    return true;
+}
+
+static bool progress(void *priv, double done)
+{
+    const struct merging *g = priv;
+    return !g->p->progress || g->p->progress(g->p->priv, done);
 }
 
 bool at_lora_merge(const struct at_model *m, const struct at_lora_merge_params *p)
 {
-    struct merging g = {.m = m, .p = p, .log = m->log};
-    if (!check(&g) || !at_dir_make(g.log, p->out))
-        return false;
-    count_tensors(&g);
-    bool ok = true;
-    struct at_json index = at_source_index(m->source);
-    for (struct at_json v = at_json_first(index); ok && v.item; v = at_json_next(v))
-        if (at_json_is_array(v) && at_json_is_string(at_json_at(v, 0)) && !strchr(at_json_key(v), '/') &&
-            at_json_key(v)[0] != '.')
-            ok = write_component(&g, at_json_key(v));
-    return ok && at_source_save_file(m->source, "model_index.json", p->out);
+    struct merging g = {.p = p, .log = m->log, .halves = at_calloc((size_t)p->count + 1, sizeof(*g.halves))};
+    struct at_source_write_params how = {.out = p->out, .replace = p->replace, .convert = p->convert, .dtype = p->dtype,
+                                         .changes = changes, .change = change, .progress = progress, .priv = &g};
+    bool ok = (g.halves || at_fail_memory(g.log, sizeof(*g.halves))) && at_source_write(m->source, &how);
+    for (int i = 0; g.halves && i < p->count; i++) {
+        at_free(g.halves[i].down);
+        at_free(g.halves[i].up);
+    }
+    at_free(g.halves);
+    at_free(g.read);
+    return ok;
 }

@@ -13,16 +13,17 @@ struct at_lora_share {
 
 struct at_lora_merge_params {
     const struct at_lora_share *shares;
-    int count;
-    const char *out;        // the folder; made, and must be empty
+    int count; // 0: the model as it is, in another form
+    const char *out;        // a folder, or a file that ends in .safetensors; see source_write.h
+    bool replace;           // a file of that name
     bool convert;           // all weights to `dtype`; else each tensor stays of the type it has
     enum at_st_dtype dtype; // F32, F16 or BF16
     bool (*progress)(void *priv, double done); // false stops with AT_ERROR_INTERRUPTED. May be NULL
     void *priv;
 };
 
-// Writes a whole folder in the layout of diffusers. On failure what was written stands in `out` unfinished, without a
-// model_index.json, so that nothing takes it for a model.
+// Writes the whole model, which appears whole or not at all. The host holds a piece of a weight and the adapters' layer
+// for it at a time.
 AT_NODISCARD bool at_lora_merge(const struct at_model *m, const struct at_lora_merge_params *params);
 
 #endif

@@ -7,6 +7,7 @@
 #include "pipelines/model/stages.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *const text_components[AT_TEXTS] = {"text_encoder", "text_encoder_2"};
@@ -68,17 +69,38 @@ static bool read_text(struct at_model *m, int i)
     return ok;
 }
 
-static bool read_configs(struct at_model *m, unsigned parts)
+// Files of 2022 say things that no model of Stable Diffusion means, and that diffusers' pipelines of its class correct:
+// latents that are clipped, timesteps without an offset, pictures of less than 512 pixels.
+static bool correct_old(struct at_model *m, struct at_json unet)
+{
+    const char *version;
+    int major, minor;
+    m->schedule->config.clip_sample = false;
+    m->schedule->config.steps_offset = 1;
+    if (!at_json_str(unet, "_diffusers_version", "", &version))
+        return false;
+    if (sscanf(version, "%d.%d", &major, &minor) == 2 && major == 0 && minor < 9 && m->unet.sample_size < 64)
+        m->unet.sample_size = 64;
+    return true;
+}
+
+static bool read_denoiser(struct at_model *m, bool guidance)
+{
+    struct at_json_doc *doc = at_source_config(m->source, "unet");
+    bool ok = doc && at_unet_config_parse(at_json_root(doc), &m->unet) && (m->schedule = at_source_schedule(m->source));
+    if (ok && m->texts == 1 && !guidance)
+        ok = correct_old(m, at_json_root(doc));
+    at_json_destroy(&doc);
+    return ok;
+}
+
+static bool read_configs(struct at_model *m, unsigned parts, bool guidance)
 {
     bool ok = true;
     for (int i = 0; ok && parts & AT_PART_TEXT && i < m->texts; i++)
         ok = read_text(m, i);
-    if (ok && parts & AT_PART_UNET) {
-        struct at_json_doc *doc = at_source_config(m->source, "unet");
-        ok = doc && at_unet_config_parse(at_json_root(doc), &m->unet);
-        at_json_destroy(&doc);
-        ok = ok && (m->schedule = at_source_schedule(m->source));
-    }
+    if (parts & AT_PART_UNET)
+        ok = ok && read_denoiser(m, guidance);
     if (ok && parts & AT_PART_VAE) {
         struct at_json_doc *doc = at_source_config(m->source, "vae");
         ok = doc && at_vae_config_parse(at_json_root(doc), &m->vae);
@@ -260,7 +282,7 @@ struct at_model *at_model_open(struct at_device *dev, const struct at_model_para
     m->opened = *p;
     struct part list[PARTS];
     list_parts(m, list);
-    bool guidance = false, ok = m->source && read_class(m, &guidance) && read_configs(m, parts) &&
+    bool guidance = false, ok = m->source && read_class(m, &guidance) && read_configs(m, parts, guidance) &&
                         check_fit(m, parts, guidance) && (m->stages = at_model_stages_create(log));
     for (int i = 0; ok && i < PARTS; i++)
         if (parts & ~p->weightless & list[i].bit && list[i].text != &m->text[m->texts])

@@ -18,7 +18,7 @@ struct at_spread {
     struct at_log *log;
     struct worker *workers;
     int count, batch;
-    bool gradient;
+    int rounds; // with gradient: batches of a worker in a run
 };
 
 // Bytes of one item of a port.
@@ -68,12 +68,13 @@ struct at_spread *at_spread_create(const struct at_spread_params *p, struct at_l
         return NULL;
     }
     int most = p->max_batch > 0 ? p->max_batch : 16, items = p->items > 0 ? p->items : 1;
+    int at_once = p->gradient && p->at_once > 0 ? p->at_once : items;
     s->log = log;
-    s->gradient = p->gradient;
-    s->count = p->gradient ? at_spread_replicas(p->dev, items) : items < p->dev->workers ? items : p->dev->workers;
+    s->rounds = items / at_once;
+    s->count = p->gradient ? at_spread_replicas(p->dev, at_once) : items < p->dev->workers ? items : p->dev->workers;
     // One item: one graph, whose operators use all cores.
     s->count = s->count > 0 ? s->count : 1;
-    s->batch = (items + s->count - 1) / s->count;
+    s->batch = (at_once + s->count - 1) / s->count;
     s->batch = s->batch < most || p->gradient ? s->batch : most;
     s->workers = at_calloc((size_t)s->count, sizeof(*s->workers));
     bool ok = s->workers;
@@ -99,8 +100,8 @@ void at_spread_destroy(struct at_spread **spread)
     *spread = NULL;
 }
 
-// Items [first, first + count) on one worker; a short batch is filled up with zeros.
-static bool run_batch(struct worker *w, int batch, int first, int count, const void *const *in, void *const *out)
+// The forward of items [first, first + count) on one worker; a short batch is filled up with zeros.
+static bool run_forward(struct worker *w, int batch, int first, int count, const void *const *in)
 {
     for (int i = 0; i < AT_PORTS && w->ports.in[i]; i++) {
         size_t bytes = item_bytes(w->ports.in[i], batch);
@@ -112,7 +113,12 @@ static bool run_batch(struct worker *w, int batch, int first, int count, const v
         if (!at_exec_write(w->exec, w->ports.in[i], data))
             return false;
     }
-    if (!at_exec_run(w->exec, 0))
+    return at_exec_run(w->exec, 0);
+}
+
+static bool run_batch(struct worker *w, int batch, int first, int count, const void *const *in, void *const *out)
+{
+    if (!run_forward(w, batch, first, count, in))
         return false;
     for (int i = 0; i < AT_PORTS && w->ports.out[i]; i++) {
         size_t bytes = item_bytes(w->ports.out[i], batch);
@@ -156,14 +162,27 @@ static bool run_gradient(struct worker *w, int batch, int first, const void *con
     return at_exec_run(w->exec, 1);
 }
 
-bool at_spread_backward(struct at_spread *s, const void *const *seeds)
+// All batches of a worker: the last one's values are still there, the others' are made again.
+static bool run_gradients(const struct at_spread *s, int worker, const void *const *in, const void *const *seeds)
+{
+    struct worker *w = &s->workers[worker];
+    bool ok = true;
+    for (int round = s->rounds - 1; ok && round >= 0; round--) {
+        int first = (round * s->count + worker) * s->batch;
+        ok = (round == s->rounds - 1 || run_forward(w, s->batch, first, s->batch, in)) &&
+             run_gradient(w, s->batch, first, seeds);
+    }
+    return ok;
+}
+
+bool at_spread_backward(struct at_spread *s, const void *const *in, const void *const *seeds)
 {
     int failed = 0;
     if (s->count == 1)
-        return run_gradient(&s->workers[0], s->batch, 0, seeds);
+        return run_gradients(s, 0, in, seeds);
 #pragma omp parallel for num_threads(s->count) schedule(static, 1) reduction(| : failed)
     for (int w = 0; w < s->count; w++)
-        failed |= !run_gradient(&s->workers[w], s->batch, w * s->batch, seeds);
+        failed |= !run_gradients(s, w, in, seeds);
     return !failed;
 }
 
@@ -177,13 +196,19 @@ size_t at_spread_bytes(const struct at_spread *s)
 
 double at_spread_flops(const struct at_spread *s)
 {
-    return s->workers[0].exec->plan->flops / s->batch;
+    return s->workers[0].exec->plan->flops[0] / s->batch;
 }
 
-int at_spread_replicas(const struct at_device *dev, int items)
+double at_spread_backward_flops(const struct at_spread *s)
+{
+    double again = (double)(s->rounds - 1) / s->rounds;
+    return s->workers[0].exec->plan->flops[1] / s->batch + again * at_spread_flops(s);
+}
+
+int at_spread_replicas(const struct at_device *dev, int at_once)
 {
     int count = dev->workers < AT_REPLICAS ? dev->workers : AT_REPLICAS;
-    while (count > 1 && items % count)
+    while (count > 1 && at_once % count)
         count--;
     return count > 0 ? count : 1;
 }

@@ -24,6 +24,9 @@ struct at_spread_params {
     const void *priv;
     // Append the gradient of all `out` ports, for at_spread_backward. Then every run takes exactly `items` items.
     bool gradient;
+    // With `gradient`: items whose values are kept until their backward; 0: all. It divides `items`. The others run again
+    // for their backward: less memory for more work, and the same gradients but for rounding.
+    int at_once;
     struct at_recompute recompute;
 };
 
@@ -33,13 +36,14 @@ struct at_spread *at_spread_create(const struct at_spread_params *params, struct
 void at_spread_destroy(struct at_spread **s);
 // in[i] and out[i]: n items of port i, one after the other.
 AT_NODISCARD bool at_spread_run(struct at_spread *s, int n, const void *const *in, void *const *out);
-// After a run: adds the gradients of sum_i <seeds[i], out[i]> to the gradient stores of the leaves.
-AT_NODISCARD bool at_spread_backward(struct at_spread *s, const void *const *seeds);
+// After a run, with its `in`: adds the gradients of sum_i <seeds[i], out[i]> to the gradient stores of the leaves.
+AT_NODISCARD bool at_spread_backward(struct at_spread *s, const void *const *in, const void *const *seeds);
 // Memory that the graphs' tensors take together, in bytes.
 size_t at_spread_bytes(const struct at_spread *s);
-// FLOPs an item, of all phases.
+// FLOPs an item, of a run and of a backward with what it runs again.
 double at_spread_flops(const struct at_spread *s);
-// How many workers a spread with `gradient` gets: the replicas its parameters must have.
-int at_spread_replicas(const struct at_device *dev, int items);
+double at_spread_backward_flops(const struct at_spread *s);
+// How many workers a spread with `gradient` gets that keeps so many items at once: the replicas its parameters must have.
+int at_spread_replicas(const struct at_device *dev, int at_once);
 
 #endif

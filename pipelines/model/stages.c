@@ -54,9 +54,10 @@ static bool build_text(const void *priv, struct at_graph *g, int worker, int bat
 {
     (void)worker;
     const struct size *s = priv;
+    struct at_builder like = {.g = g};
     struct at_node *pooled;
     at_text_inputs(s->m, g, batch, ports->in);
-    struct at_node *hidden = at_text_graph(s->m, g, 0, &(struct at_text_params){s->height}, ports->in, &pooled);
+    struct at_node *hidden = at_text_graph(s->m, &like, &(struct at_text_params){s->height}, ports->in, &pooled);
     if (!hidden)
         return false;
     int64_t floats = at_shape_count(hidden->shape) / batch;

@@ -96,7 +96,7 @@ int at_text_inputs(const struct at_model *m, struct at_graph *g, int batch, stru
 }
 
 // SDXL reads the state before the last layer, and without the final norm; SD the normed one.
-struct at_node *at_text_graph(const struct at_model *m, struct at_graph *g, int replica,
+struct at_node *at_text_graph(const struct at_model *m, const struct at_builder *like,
                               const struct at_text_params *params, struct at_node *const *in, struct at_node **pooled)
 {
     struct at_node *all = NULL;
@@ -104,12 +104,12 @@ struct at_node *at_text_graph(const struct at_model *m, struct at_graph *g, int 
     *pooled = NULL;
     for (int i = 0; i < m->texts; i++) {
         const struct at_text_encoder *e = &m->text[i];
-        struct at_builder b = {.g = g, .params = e->params, .replica = replica, .adapters = e->adapters,
-                               .adapter_count = e->adapter_count};
+        struct at_builder b = {.g = like->g, .params = e->params, .replica = like->replica, .gate = like->gate,
+                               .adapters = e->adapters, .adapter_count = e->adapter_count};
         struct at_clip_inputs clip = {.ids = in[i], .skip = (params ? params->clip_skip : 0) + two, .raw = two,
                                       .end = two && i == m->texts - 1 ? in[m->texts] : NULL};
         struct at_node *hidden = at_clip_text(&b, &e->config, &clip, pooled);
-        all = i ? at_concat(g, all, hidden) : hidden;
+        all = i ? at_concat(like->g, all, hidden) : hidden;
     }
     return all;
 }

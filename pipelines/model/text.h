@@ -40,9 +40,9 @@ AT_NODISCARD bool at_text_embed(struct at_model *m, const char *const *prompts, 
 
 // Appends the inputs for `batch` prompts to `in`, as many as the model has; returns how many.
 int at_text_inputs(const struct at_model *m, struct at_graph *g, int batch, struct at_node **in);
-// Hidden states (N,L,D) from them, with the model's adapters and the gradients of a replica. *pooled (N,P), or NULL
-// where the model has none.
-struct at_node *at_text_graph(const struct at_model *m, struct at_graph *g, int replica,
+// Hidden states (N,L,D) from them, with the model's adapters, in the graph and with the replica and the gate of `like`.
+// *pooled (N,P), or NULL where the model has none.
+struct at_node *at_text_graph(const struct at_model *m, const struct at_builder *like,
                               const struct at_text_params *params, struct at_node *const *in, struct at_node **pooled);
 // n tokenised prompts (n,ids) as the ports want them, into `out`, which points into `store` (n * ids integers); returns
 // how many.

@@ -282,13 +282,6 @@ static bool allocate(struct batch *b)
     return (b->noise = at_noise_create(&np, b->m->log));
 }
 
-static void adapt_texts(struct at_model *m, struct at_lora *const *loras, int count)
-{
-    struct at_adapter parts[AT_MODEL_ADAPTERS];
-    for (int i = 0; i < m->texts; i++)
-        at_text_adapt(m, i, parts, at_lora_parts(loras, count, (enum at_component)(AT_COMPONENT_TEXT + i), parts));
-}
-
 // All images, one kind of work after the other. What is to be done stands in b; buffers are made and freed here.
 static bool work(struct batch *b, float *out, float *latents)
 {
@@ -298,7 +291,7 @@ static bool work(struct batch *b, float *out, float *latents)
     b->latent = (size_t)b->h * (size_t)b->w * (size_t)m->unet.in_channels;
     b->row = at_condition_floats(&m->unet, at_text_tokens(m));
     b->total = (p->count + b->size - 1) / b->size * b->steps;
-    adapt_texts(m, p->loras, p->lora_count);
+    at_lora_adapt_texts(m, p->loras, p->lora_count);
     bool ok = (b->sampler = at_sampler_create(m->schedule, &sp, m->log)) && allocate(b);
     tidy(b, AT_PART_TEXT);
     for (int first = 0; ok && first < p->count; first += b->size)
@@ -312,7 +305,7 @@ static bool work(struct batch *b, float *out, float *latents)
     tidy(b, AT_PART_UNET);
     if (ok && latents)
         memcpy(latents, b->drawn, (size_t)p->count * b->latent * sizeof(float));
-    adapt_texts(m, NULL, 0);
+    at_lora_adapt_texts(m, NULL, 0);
     at_denoiser_destroy(&b->denoiser);
     at_sampler_destroy(&b->sampler);
     at_noise_destroy(&b->noise);

@@ -174,6 +174,11 @@ struct at_json at_single_index_root(const struct at_single *s)
     return at_json_root(s->index);
 }
 
+enum at_family at_single_family(const struct at_single *s)
+{
+    return s->family;
+}
+
 // The component's number; -1 (logged) if this family has none of that name.
 static int find_part(const struct at_single *s, const char *component)
 {

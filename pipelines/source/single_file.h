@@ -4,6 +4,7 @@
 #ifndef PIPELINES_SOURCE_SINGLE_FILE_H
 #define PIPELINES_SOURCE_SINGLE_FILE_H
 
+#include "core/models/layers.h"
 #include "pipelines/source/model_source.h"
 
 struct at_single;
@@ -20,6 +21,7 @@ void at_single_destroy(struct at_single **single);
 struct at_json at_single_index_root(const struct at_single *single);
 struct at_json_doc *at_single_component_config(const struct at_single *single, const char *component);
 struct at_safetensors *at_single_component_weights(const struct at_single *single, const char *component);
+enum at_family at_single_family(const struct at_single *single);
 struct at_json_doc *at_single_schedule_config(const struct at_single *single);
 struct at_schedule *at_single_noise_schedule(const struct at_single *single);
 // A tokenizer is not in the file: --tokenizer, a folder `tokenizer` beside it, $ATTUNE_TOKENIZER.

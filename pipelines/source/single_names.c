@@ -2,50 +2,14 @@
 // Facts: diffusers src/diffusers/loaders/single_file_utils.py; ldm and open_clip name their modules.
 #include "pipelines/source/single_names.h"
 
+#include "pipelines/source/single_parse.h"
+
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define UNET "model.diffusion_model."
 #define VAE "first_stage_model."
-
-struct rename {
-    const char *from, *to;
-};
-
-// Whether *name begins so; it then goes on behind.
-static bool take(const char **name, const char *start)
-{
-    size_t n = strlen(start);
-    bool yes = strncmp(*name, start, n) == 0;
-    *name += yes ? n : 0;
-    return yes;
-}
-
-// "12." at the start of *name, below `limit`.
-static bool take_number(const char **name, int limit, int *number)
-{
-    const char *p = *name;
-    int n = 0;
-    while (*p >= '0' && *p <= '9' && n < limit)
-        n = 10 * n + (*p++ - '0');
-    if (p == *name || *p != '.' || n >= limit)
-        return false;
-    *number = n;
-    *name = p + 1;
-    return true;
-}
-
-// The first that *name begins with; *name goes on behind.
-static const char *renamed(const char **name, const struct rename *table, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (take(name, table[i].from))
-            return table[i].to;
-    return NULL;
-}
-
-#define RENAMED(name, table) renamed((name), (table), sizeof(table) / sizeof(*(table)))
+#define OPEN_CLIP_H 24 // layers
 
 static const struct at_st_tensor *find(const struct at_safetensors *file, const char *format, int i)
 {
@@ -95,6 +59,10 @@ void at_single_layout_read(const struct at_safetensors *file, enum at_family fam
                                                  : "conditioner.embedders.1.model.transformer.resblocks.%d.ln_1.weight";
     while (find(file, layers, l->text_layers))
         l->text_layers++;
+    // SD 2.x reads the last state but one of OpenCLIP's H, which has 24 layers; diffusers leaves the last one out, and so
+    // do files converted from it, which have no projection either.
+    bool whole = l->text_layers == OPEN_CLIP_H || find(file, "cond_stage_model.model.text_projection", 0);
+    l->text_used = l->text_layers - (family == AT_FAMILY_SD2 && whole && l->text_layers != OPEN_CLIP_H - 1);
 }
 
 // Fills in the place of a weight that is `head` and `tail` in diffusers.
@@ -273,8 +241,7 @@ static void open_clip_layer(const struct at_single_layout *l, const char *name, 
     char head[96];
     if (!take_number(&name, l->text_layers, &layer))
         return;
-    // SD 2.x reads the last state but one: diffusers leaves the last layer out.
-    if (l->family == AT_FAMILY_SD2 && layer == l->text_layers - 1) {
+    if (layer >= l->text_used) {
         p->kind = AT_SINGLE_IGNORED;
         return;
     }

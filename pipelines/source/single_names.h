@@ -6,6 +6,7 @@
 
 #include "core/io/safetensors.h"
 #include "core/models/layers.h"
+#include "core/models/unet.h"
 
 enum at_single_part { AT_SINGLE_UNET, AT_SINGLE_VAE, AT_SINGLE_TEXT, AT_SINGLE_TEXT_2, AT_SINGLE_PARTS };
 
@@ -22,7 +23,7 @@ struct at_single_layout {
     enum at_family family;
     struct at_single_blocks in, out; // of the denoiser
     int vae_levels;
-    int text_layers; // of OpenCLIP's encoder
+    int text_layers, text_used; // of OpenCLIP's encoder
 };
 
 void at_single_layout_read(const struct at_safetensors *file, enum at_family family, struct at_single_layout *layout);
@@ -43,5 +44,16 @@ struct at_single_place {
 };
 
 void at_single_place(const struct at_single_layout *layout, const char *name, struct at_single_place *place);
+
+// The other way: what such a file calls a weight of diffusers (of text encoders with "text_model.").
+struct at_single_original {
+    char name[512];
+    int third;      // 0, 1 or 2: it is the rows of q, k or v in one of three; -1: it is whole
+    bool transpose; // its matrix is transposed there
+    int rank;       // of the shape there; 0: as it is
+};
+// False: the original layout has no place for it.
+bool at_single_original(enum at_family family, enum at_single_part part, const struct at_unet_config *unet,
+                        int vae_levels, const char *name, struct at_single_original *out);
 
 #endif

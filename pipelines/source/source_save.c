@@ -76,16 +76,6 @@ static bool make_file(const struct at_model_source *s, const char *component, co
                                             : save_weights(s, component, target);
 }
 
-static bool copy_file(struct at_log *log, const char *from, const char *target)
-{
-    uint8_t *data = NULL;
-    size_t size = 0;
-    bool ok = at_file_read(log, from, (size_t)1 << 36, &data, &size) && make_place(log, target) &&
-              at_file_replace(log, target, data, size);
-    at_free(data);
-    return ok;
-}
-
 // With the prediction that was asked for.
 static bool take_schedule(const struct at_model_source *s, const char *from, const char *target)
 {
@@ -103,7 +93,7 @@ static bool take_file(const struct at_model_source *s, const char *component, co
     bool weights = n > 12 && strcmp(name + n - 12, ".safetensors") == 0, ok = from;
     bool as_it_is = weights ? !s->options.variant : !s->options.prediction || strcmp(component, "scheduler") != 0;
     if (ok && as_it_is && at_file_exists(from))
-        ok = copy_file(s->log, from, target);
+        ok = make_place(s->log, target) && at_file_copy(s->log, from, target);
     else if (ok && weights && at_folder_has_weights(s, component))
         ok = save_weights(s, component, target);
     else if (ok && s->options.prediction && strcmp(component, "scheduler") == 0 && at_file_exists(from))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside of a model source; for model_source.c, source_folder.c and single_file.c alone.
+// Inside of a model source; for this folder alone.
 #ifndef PIPELINES_SOURCE_SOURCE_STATE_H
 #define PIPELINES_SOURCE_SOURCE_STATE_H
 

@@ -5,6 +5,7 @@
 #include "core/io/file.h"
 #include "core/io/safetensors.h"
 #include "core/io/sha256.h"
+#include "pipelines/train/train_lora.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -170,6 +171,11 @@ static bool save_state(const struct at_train_method *method, const struct at_tra
         hash_shapes(method->sets[s], hash);
         at_json_put_str(shapes, method->set_names[s], hash);
     }
+    if (method->lora) {
+        char hash[65];
+        at_train_lora_hash(method->lora, hash);
+        at_json_put_str(root, "adapter", hash);
+    }
     bool ok = at_json_save(doc, path, true);
     at_json_destroy(&doc);
     return ok;
@@ -230,6 +236,10 @@ static bool check_shapes(const struct at_train_method *method, struct at_json ro
     struct at_json shapes;
     if (!at_json_need(root, "shapes", &shapes))
         return false;
+    if (at_json_count(shapes) != (size_t)method->set_count)
+        return at_fail(log, AT_ERROR_INPUT, "%s: the run trained %zu sets of weights, not %d; go on with what it trained "
+                       "(--full, --rank, --text-encoder) when it began", path, at_json_count(shapes),
+                       method->set_count);
     for (int s = 0; s < method->set_count; s++) {
         char mine[65];
         const char *saved;
@@ -240,7 +250,15 @@ static bool check_shapes(const struct at_train_method *method, struct at_json ro
             return at_fail(log, AT_ERROR_INPUT, "%s: the weights called \"%s\" had other names or shapes; go on with "
                            "the model, adapter rank and targets that the run began with", path, method->set_names[s]);
     }
-    return true;
+    const char *saved = NULL;
+    char mine[65] = "";
+    if (method->lora)
+        at_train_lora_hash(method->lora, mine);
+    if (!at_json_str(root, "adapter", mine, &saved)) // older checkpoints do not have it
+        return false;
+    return strcmp(saved, mine) == 0 ||
+           at_fail(log, AT_ERROR_INPUT, "%s: the adapter had other ranks or alphas; go on with the --rank, --alpha, "
+                   "--target or --lora that the run began with", path);
 }
 
 // The run must be continued with the settings it began with, or its result would be another's.

@@ -9,6 +9,7 @@ struct search {
     const struct at_fit_params *p;
     size_t limit, least; // bytes; least: of all attempts
     size_t used[AT_USES]; // of that attempt
+    double flops;         // of the last attempt
     bool stop;           // the job fails for another reason
     char why[512];       // the last attempt failed
 };
@@ -31,23 +32,10 @@ static bool fits(struct search *s, const struct at_fit *fit)
         for (int i = 0; i < AT_USES; i++)
             s->used[i] = dry->peak_used[i];
     }
+    s->flops = ok ? at_dry_flops(dry) : 0;
     ok = ok && s->p->dev->allocated + dry->peak <= s->limit;
     at_device_close(&dry);
     return ok;
-}
-
-// The fewest segments that fit, given that `most` do.
-static void fewest_segments(struct search *s, struct at_fit *fit)
-{
-    int few = 0, most = MOST_SEGMENTS;
-    while (most - few > 1 && !s->stop) {
-        fit->segments = (few + most) / 2;
-        if (fits(s, fit))
-            most = fit->segments;
-        else
-            few = fit->segments;
-    }
-    fit->segments = most;
 }
 
 static double mib(size_t bytes)
@@ -77,36 +65,88 @@ static bool fewest_parts(struct search *s, struct at_fit *fit)
 }
 
 // The lowest level of tiles at which it fits when nothing else is left to save.
-static bool lowest_tiling(struct search *s, struct at_fit *fit)
+static bool lowest_tiling(struct search *s, int *tiling)
 {
-    *fit = (struct at_fit){.parts = s->p->batch, .segments = MOST_SEGMENTS};
+    struct at_fit fit = {.parts = s->p->batch, .apart = s->p->pairs, .segments = MOST_SEGMENTS};
     do {
-        if (fits(s, fit) || s->stop)
+        *tiling = fit.tiling;
+        if (fits(s, &fit) || s->stop)
             return !s->stop;
-    } while (++fit->tiling < s->p->tilings);
+    } while (++fit.tiling < s->p->tilings);
     return false;
+}
+
+// The fewest segments with which it fits, 0 among them, and what that costs. False: none.
+static bool fewest_segments(struct search *s, struct at_fit *fit, double *flops)
+{
+    int few = 0, most = MOST_SEGMENTS;
+    fit->segments = 0;
+    bool ok = fits(s, fit);
+    *flops = s->flops;
+    if (ok)
+        return true;
+    fit->segments = most;
+    if (!fits(s, fit))
+        return false;
+    *flops = s->flops;
+    while (most - few > 1 && !s->stop) {
+        fit->segments = (few + most) / 2;
+        if (fits(s, fit)) {
+            most = fit->segments;
+            *flops = s->flops;
+        } else
+            few = fit->segments;
+    }
+    fit->segments = most;
+    return true;
+}
+
+// One sample at a time: of what fits, the way that computes the least again.
+static bool cheapest_recompute(struct search *s, struct at_fit *fit)
+{
+    bool found = false;
+    double least = 0;
+    for (int apart = 0; apart <= (s->p->pairs ? 1 : 0) && !s->stop; apart++) {
+        struct at_fit way = {.parts = s->p->batch, .apart = apart, .tiling = fit->tiling};
+        double flops;
+        if (fewest_segments(s, &way, &flops) && (!found || flops < least)) {
+            *fit = way;
+            least = flops;
+            found = true;
+        }
+    }
+    return found && !s->stop;
+}
+
+static bool search(struct search *s, struct at_fit *fit)
+{
+    if (fewest_parts(s, fit))
+        return true;
+    if (s->stop || !lowest_tiling(s, &fit->tiling))
+        return false;
+    return (fit->tiling && fewest_parts(s, fit)) || (!s->stop && cheapest_recompute(s, fit));
+}
+
+static void say(const struct search *s, const struct at_fit *fit, struct at_log *log)
+{
+    if (fit->parts <= 1 && !fit->apart && !fit->segments && !fit->tiling)
+        return;
+    at_info(log, "to fit %.1f MiB: %d of %d in a batch at once%s%s%s", mib(s->limit), s->p->batch / fit->parts,
+            s->p->batch, fit->apart ? ", the two pictures of a pair one after the other" : "",
+            fit->segments ? ", blocks of the network computed again" : "",
+            fit->tiling > 1 ? ", pictures encoded in tiles" : "");
 }
 
 bool at_fit_choose(const struct at_fit_params *p, struct at_fit *fit, struct at_log *log)
 {
     struct search s = {.p = p, .limit = p->limit ? p->limit : p->dev->memory, .least = SIZE_MAX};
     *fit = (struct at_fit){.parts = 1};
-    if (!s.limit || fewest_parts(&s, fit))
-        ;
-    else if (!s.stop && lowest_tiling(&s, fit)) {
-        struct at_fit cut = {.tiling = fit->tiling};
-        if (fit->tiling && fewest_parts(&s, &cut))
-            *fit = cut;
-        else if (!s.stop)
-            fewest_segments(&s, fit);
-    } else if (!s.stop)
-        return too_large(&s, log);
-    if (s.stop)
+    if (s.limit && !search(&s, fit)) {
+        if (!s.stop)
+            return too_large(&s, log);
         *fit = (struct at_fit){.parts = 1};
-    if (fit->parts > 1 || fit->segments || fit->tiling)
-        at_info(log, "to fit %.1f MiB: %d of %d in a batch at once%s%s", mib(s.limit), p->batch / fit->parts, p->batch,
-                fit->segments ? ", and blocks of the network computed again" : "",
-                fit->tiling > 1 ? ", and pictures encoded in tiles" : "");
+    }
+    say(&s, fit, log);
     return true;
 }
 

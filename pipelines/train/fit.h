@@ -2,8 +2,10 @@
 // Making a training step fit into memory, and forecasting what a job takes before it runs.
 //
 // A job is tried on a dry device (core/graph/dry.h): as it is; then with its batch in parts, one after the other, whose
-// gradients add up to the same; then with more and more blocks of the network computed again instead of kept; then with
-// smaller and smaller tiles of the autoencoder, where the job has one. The first way that fits is taken.
+// gradients add up to the same, which costs nothing. Where one sample is still too much, values are computed again instead
+// of kept: those of blocks of the network, as few as needed, or those of one picture of a pair while the other has its
+// gradient taken, or both; of these the way of the fewest FLOPs is taken. If nothing of that fits, the same goes for
+// smaller and smaller tiles of the autoencoder, where the job has one.
 #ifndef PIPELINES_TRAIN_FIT_H
 #define PIPELINES_TRAIN_FIT_H
 
@@ -13,6 +15,7 @@
 // How a step is run. All 0: at once, cheap operators computed again.
 struct at_fit {
     int parts;    // of a batch; 0: 1
+    bool apart;   // the pictures of a pair one after the other; only of batches that are one pair
     int segments; // of the network that are computed again (gradient.h)
     int tiling;   // level of the autoencoder's tiles (tiles.h)
 };
@@ -27,6 +30,7 @@ struct at_fit_params {
     struct at_device *dev; // the one that will do the work; nothing is allocated on it
     size_t limit;          // bytes, of which `allocated` are taken; 0: what the device has, or none if not known
     int batch;             // that may be cut into equal parts
+    bool pairs;            // samples are pairs, whose pictures may be taken apart
     int tilings;           // levels of tiles that may be tried; 0: 1, the level 0
     // Runs the job on the dry device, as `fit` says. False: it failed, with the reason in log.
     bool (*attempt)(void *priv, struct at_device *dry, const struct at_fit *fit, struct at_log *log);

@@ -175,6 +175,14 @@ static void warn_of_disk(const struct loop *l)
                 (double)need / (1 << 20), (double)have / (1 << 20));
 }
 
+static bool open_optimizer(struct loop *l)
+{
+    struct at_optimizer_params p = l->p->optimizer;
+    memcpy(p.rates, l->method->rates, sizeof(p.rates));
+    l->optimizer = at_optimizer_create(l->method->sets, l->method->set_count, &p, l->log);
+    return l->optimizer;
+}
+
 static bool prepare(struct loop *l, int64_t *start)
 {
     const struct at_train_params *p = l->p;
@@ -182,8 +190,7 @@ static bool prepare(struct loop *l, int64_t *start)
         return false;
     warn_of_disk(l);
     *start = p->resume ? at_checkpoint_newest(p->run, l->log) : 0;
-    l->optimizer = at_optimizer_create(l->method->sets, l->method->set_count, &p->optimizer, l->log);
-    return l->optimizer && (!p->resume || at_checkpoint_load(l->method, p, l->optimizer, *start, l->log)) &&
+    return open_optimizer(l) && (!p->resume || at_checkpoint_load(l->method, p, l->optimizer, *start, l->log)) &&
            open_metrics(l, *start);
 }
 
@@ -252,7 +259,7 @@ static bool try_step(struct loop *l, struct at_forecast *f)
     const struct at_device *dev = m->sets[0]->dev;
     float *values[AT_OPTIMIZER_SETS];
     struct at_metrics metrics = {0};
-    if (!(l->optimizer = at_optimizer_create(m->sets, m->set_count, &l->p->optimizer, l->log)))
+    if (!open_optimizer(l))
         return false;
     *f = (struct at_forecast){.setup_flops = at_dry_flops(dev)};
     int batches = l->p->accumulate > 0 ? l->p->accumulate : 1;
@@ -319,7 +326,7 @@ bool at_train_fit(struct at_device *dev, struct at_train_params *p,
     struct fitting f = {p, all, run};
     int tilings = p->vae_tile == AT_TILE_AUTO ? AT_TILE_LEVELS : p->vae_tile == AT_TILE_NONE ? 0 : 1;
     struct at_fit_params params = {.dev = dev, .limit = p->memory_limit, .batch = p->batch, .attempt = attempt, .priv = &f,
-                                   .tilings = tilings};
+                                   .pairs = p->pairs, .tilings = tilings};
     if (!at_fit_choose(&params, &p->fit, log))
         return false;
     cut_batch(p);

@@ -19,6 +19,7 @@ struct at_train_params {
     int batch;       // samples (pictures, pairs) that a step takes at once
     int accumulate;  // batches a step; 0: 1
     double lr;
+    double text_lr; // of adapters of text encoders, at the start of the same schedule; 0: lr
     struct at_lr schedule; // `total` 0: steps
     struct at_optimizer_params optimizer;
     uint64_t seed;
@@ -29,6 +30,7 @@ struct at_train_params {
     // Of methods that encode pictures: pixels of the autoencoder's tiles, or AT_TILE_AUTO: only if nothing else fits, or
     // AT_TILE_OFF. Of others: AT_TILE_NONE.
     int vae_tile;
+    bool pairs; // of methods whose samples are pairs
     struct at_train_samples_params samples; // of methods that train a denoiser
     struct at_fit fit;   // how it does: set by the methods themselves
     // Only try: on a dry device, one step, no file touched. NULL: the real run.
@@ -60,9 +62,11 @@ struct at_train_method {
     void *priv;
     const char *name; // "dpo"
     const char *rate; // the metric of its speed: "pairs_per_second"
-    struct at_params *const *sets; // what is trained
-    const char *const *set_names;  // "unet", "lora"
+    struct at_params *sets[AT_OPTIMIZER_SETS]; // what is trained
+    const char *set_names[AT_OPTIMIZER_SETS];  // "unet", "lora"
+    double rates[AT_OPTIMIZER_SETS];           // what each takes the learning rate times; 0: 1
     int set_count;
+    const struct at_lora *lora; // if the sets are an adapter's; a resumed run must have the same
     // Adds the gradients of batch `micro` of step `step` (from 0); must depend on (seed, step, micro) and the weights
     // alone. Metrics "loss" is expected.
     bool (*batch)(void *priv, int64_t step, int micro, struct at_metrics *metrics);

@@ -10,6 +10,7 @@
 #include "pipelines/model/tiles.h"
 #include "pipelines/train/dpo_network.h"
 #include "pipelines/train/pair_set.h"
+#include "pipelines/train/train_lora.h"
 #include "pipelines/train/train_methods.h"
 
 #include <math.h>
@@ -22,7 +23,8 @@ struct dpo_job {
     struct at_lora *lora;
     struct at_train_samples *samples;
     struct at_pair_set *pairs;
-    struct at_spread *policy, *reference;
+    struct at_dpo_network *network;
+    int at_once;     // pictures whose gradients are taken at once
     bool first;      // no batch has run yet in a fresh run
     int side, tokens; // of the latents, and of a prompt
     size_t row;      // floats of a condition (condition.h)
@@ -61,13 +63,17 @@ static void fill_pair(struct dpo_job *j, int i, int64_t pair, uint64_t draw, int
     }
 }
 
+static struct at_dpo_batch batch_of(const struct dpo_job *j)
+{
+    return (struct at_dpo_batch){.x = j->x, .target = j->target, .t = j->t, .rows = j->rows};
+}
+
 // Errors of policy and reference in epsilon space for the batch at hand.
 static bool measure(struct dpo_job *j)
 {
     int n = 2 * j->p->train.batch;
-    const void *const in[] = {j->x, j->t, j->rows, j->target};
-    if (!at_spread_run(j->reference, n, in, (void *[]){j->m_reference}) ||
-        !at_spread_run(j->policy, n, in, (void *[]){j->m_policy}))
+    struct at_dpo_batch in = batch_of(j);
+    if (!at_dpo_network_run(j->network, &in, j->m_policy, j->m_reference))
         return false;
     for (int i = 0; i < n; i++) {
         j->policy_error[i] = j->weight[i] * (double)j->m_policy[i];
@@ -83,14 +89,14 @@ static bool evaluate(struct dpo_job *j, struct at_objective_result *r)
     return at_objective_evaluate(&j->p->objective, &batch, j->dm, r, NULL, j->log);
 }
 
-// A fresh adapter or copy is the reference: z = 0 for every pair, so the loss is ln 2. Anything else is a fault; beta
-// multiplies the rounding of the errors.
+// A fresh adapter or copy is the reference: z = 0 for every pair, so the loss is ln 2. Anything else is a fault. An adapter
+// begins so to the bit; a copy is a graph of its own, and beta multiplies the rounding of its errors.
 static bool check_start(struct dpo_job *j, const struct at_objective_result *r)
 {
     bool first = j->first;
     j->first = false;
-    double rounding = 1e-3 * fmax(1, at_objective_beta(&j->p->objective) / 2000);
-    if (!first || j->p->objective.method != AT_OBJECTIVE_DPO || fabs(r->loss - 0.69314718) < rounding)
+    double rounding = j->p->full ? 1e-3 * fmax(1, at_objective_beta(&j->p->objective) / 2000) : 1e-8;
+    if (!first || j->p->objective.method != AT_OBJECTIVE_DPO || fabs(r->loss - log(2)) < rounding)
         return true;
     return at_fail(j->log, AT_ERROR_FAILED, "the first loss is %.6f, not ln 2: policy and reference differ", r->loss);
 }
@@ -132,7 +138,8 @@ static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *me
     for (int i = 0; i < 2 * batch; i++)
         j->seeds[i] = (float)(j->dm[i] * j->weight[i]);
     add_metrics(metrics, &r);
-    return at_spread_backward(j->policy, (const void *[]){j->seeds});
+    struct at_dpo_batch in = batch_of(j);
+    return at_dpo_network_backward(j->network, &in, j->seeds);
 }
 
 // Implicit accuracy on the held-out pairs: z averaged over fixed timesteps, with noise of its own.
@@ -215,9 +222,7 @@ static bool save(void *priv, const char *dir, float *const *values)
         struct at_model_folder folder = {.parts = AT_PART_UNET, .unet = values[0], .dtype = AT_ST_F32};
         ok = at_model_folder_save(j->m, dir, &folder);
     } else {
-        char *path = at_path_join(dir, "pytorch_lora_weights.safetensors");
-        ok = path && at_lora_save(j->lora, path, values[0]);
-        at_free(path);
+        ok = at_train_lora_save(j->lora, dir, values);
     }
     return ok && save_held_out(j, dir, values[0]);
 }
@@ -236,17 +241,19 @@ static bool allocate(struct dpo_job *j)
     return ok || at_fail_memory(j->log, n * (2 * latent + j->row) * sizeof(float));
 }
 
-static bool open_networks(struct dpo_job *j, struct at_device *dev)
+static bool open_network(struct dpo_job *j, struct at_device *dev)
 {
-    const struct at_adapter *adapter = j->p->full ? NULL : &j->lora->part[AT_COMPONENT_UNET];
-    struct at_dpo_network policy = {j->m, adapter, j->side, j->tokens};
-    struct at_dpo_network reference = {j->frozen ? j->frozen : j->m, NULL, j->side, j->tokens};
-    struct at_spread_params p = {.dev = dev, .items = 2 * j->p->train.batch, .build = at_dpo_network_build,
-                                 .priv = &policy, .gradient = true,
-                                 .recompute = at_fit_recompute(&j->p->train.fit)};
-    struct at_spread_params r = {.dev = dev, .items = 2 * j->p->train.batch, .build = at_dpo_network_build,
-                                 .priv = &reference};
-    return (j->policy = at_spread_create(&p, j->log)) && (j->reference = at_spread_create(&r, j->log));
+    struct at_dpo_network_params p = {.dev = dev,
+                                      .m = j->m,
+                                      .adapter = j->p->full ? NULL : &j->lora->part[AT_COMPONENT_UNET],
+                                      .frozen = j->frozen,
+                                      .side = j->side,
+                                      .tokens = j->tokens,
+                                      .items = 2 * j->p->train.batch,
+                                      .at_once = j->at_once,
+                                      .recompute = at_fit_recompute(&j->p->train.fit)};
+    j->network = at_dpo_network_create(&p, j->log);
+    return j->network;
 }
 
 static bool check_params(const struct at_train_dpo_params *p, struct at_log *log)
@@ -261,7 +268,8 @@ static bool check_params(const struct at_train_dpo_params *p, struct at_log *log
 static bool open_job(struct dpo_job *j, struct at_device *dev)
 {
     const struct at_train_dpo_params *p = j->p;
-    int replicas = at_spread_replicas(dev, 2 * p->train.batch);
+    j->at_once = (p->train.fit.apart ? 1 : 2) * p->train.batch;
+    int replicas = at_spread_replicas(dev, j->at_once);
     struct at_model_params mp = {.path = p->model, .reading = p->reading, .trainable = p->full ? AT_PART_UNET : 0, .replicas = replicas};
     if (!(j->m = at_model_open(dev, &mp, j->log)))
         return false;
@@ -278,12 +286,12 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     j->tokens = at_text_tokens(j->m);
     j->row = at_condition_floats(&j->m->unet, j->tokens);
     j->epoch = -1;
-    j->first = !p->train.resume;
+    j->first = !p->train.resume && !p->lora.file;
     struct at_lora_params lp = p->lora;
     lp.replicas = replicas;
     lp.seed = p->train.seed;
     j->m->vae_tile = at_tile_side(&j->m->vae, size, size, p->train.vae_tile, p->train.fit.tiling);
-    bool tight = p->train.fit.parts > 1 || p->train.fit.segments || p->train.fit.tiling;
+    bool tight = p->train.fit.parts > 1 || p->train.fit.apart || p->train.fit.segments || p->train.fit.tiling;
     struct at_pair_set_params sp = {.path = p->pairs, .size = size, .clip_skip = p->clip_skip, .coin = p->coin,
                                     .flip = p->flip,
                                     .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache,
@@ -297,13 +305,12 @@ static bool open_job(struct dpo_job *j, struct at_device *dev)
     if (!j->samples) // the pairs are encoded
         at_model_drop(j->m, AT_PART_TEXT | AT_PART_VAE);
     return (p->full || (j->lora = at_lora_create(j->m, &lp))) &&
-           (!p->full || (j->frozen = at_model_open(dev, &mp, j->log))) && allocate(j) && open_networks(j, dev);
+           (!p->full || (j->frozen = at_model_open(dev, &mp, j->log))) && allocate(j) && open_network(j, dev);
 }
 
 static void close_job(struct dpo_job *j)
 {
-    at_spread_destroy(&j->policy);
-    at_spread_destroy(&j->reference);
+    at_dpo_network_destroy(&j->network);
     at_pair_set_close(&j->pairs);
     at_train_samples_close(&j->samples);
     at_lora_destroy(&j->lora);
@@ -320,11 +327,11 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
     struct dpo_job j = {.p = params, .log = log};
     bool ok = open_job(&j, dev);
     if (ok) {
-        static const char *const names[] = {"lora", "unet"};
-        struct at_params *set = j.p->full ? j.m->unet_params : j.lora->part[AT_COMPONENT_UNET].params;
-        struct at_train_method method = {.priv = &j, .name = "dpo", .rate = "pairs_per_second", .sets = &set,
-                                         .set_names = &names[j.p->full], .set_count = 1, .batch = run_batch,
-                                         .save = save, .samples = j.samples};
+        struct at_train_method method = {.priv = &j, .name = "dpo", .rate = "pairs_per_second",
+                                         .sets = {j.m->unet_params}, .set_names = {"unet"}, .set_count = 1,
+                                         .batch = run_batch, .save = save, .samples = j.samples};
+        if (j.lora)
+            at_train_lora(&method, j.lora, &j.p->train);
         ok = at_train(&method, &j.p->train, log);
     }
     close_job(&j);
@@ -342,5 +349,6 @@ static bool check_device(const struct at_device *dev, struct at_log *log)
 bool at_train_dpo(struct at_device *dev, const struct at_train_dpo_params *params, struct at_log *log)
 {
     struct at_train_dpo_params p = *params;
+    p.train.pairs = true;
     return check_device(dev, log) && check_params(&p, log) && at_train_fit(dev, &p.train, run_job, &p, log) && run_job(dev, &p, log);
 }

@@ -19,14 +19,16 @@ struct at_train_vae_params {
 };
 AT_NODISCARD bool at_train_vae(struct at_device *dev, const struct at_train_vae_params *params, struct at_log *log);
 
-// A denoiser and text encoder, on latents of a trained autoencoder. Plain denoising loss in the schedule's prediction
-// type, uniform timesteps.
+// A denoiser and its text encoders, on latents of a trained autoencoder: all weights, or an adapter. Plain denoising
+// loss in the schedule's prediction type, uniform timesteps.
 struct at_train_base_params {
     struct at_train_params train;
     const char *model; // folder with configs, tokenizer and a trained autoencoder
     const struct at_source_options *reading; // of its files; NULL: as they are
-    bool pretrained;   // begin with the model's weights instead of random ones
-    struct at_picture_source data;
+    bool pretrained;   // begin with the model's weights instead of random ones; with an adapter that is always so
+    bool adapter;      // of the denoiser alone, or, with lora.text, of the text encoders too
+    struct at_lora_params lora;
+    struct at_picture_source data; // size 0: the model's own
     int views;         // latents cached a picture; 0: 48
     double caption_dropout; // share of captions replaced by ""
 };

@@ -52,7 +52,8 @@ static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *me
             return false;
         at_rng_normal(j->noise + (size_t)i * j->latent, j->latent, j->p->train.seed, AT_STREAM_POSTERIOR, index);
     }
-    if (!at_spread_run(j->spread, batch, (const void *[]){j->images, j->noise}, (void *const *)j->terms))
+    const void *const in[] = {j->images, j->noise};
+    if (!at_spread_run(j->spread, batch, in, (void *const *)j->terms))
         return false;
     double mean[TERMS] = {0}, loss = 0;
     for (int t = 0; t < TERMS; t++) {
@@ -67,7 +68,7 @@ static bool run_batch(void *priv, int64_t step, int micro, struct at_metrics *me
     at_metrics_add(metrics, "psnr", 10 * log10(4 / mean[1]));
     at_metrics_add(metrics, "l1", mean[0]);
     at_metrics_add(metrics, "kl", mean[4]);
-    return at_spread_backward(j->spread, (const void *const *)j->seeds);
+    return at_spread_backward(j->spread, in, (const void *const *)j->seeds);
 }
 
 // The denoiser wants latents of deviation 1: scaling_factor = 1 / deviation over samples of the posterior.
@@ -160,9 +161,8 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
     struct vae_job j = {.p = params, .log = log};
     bool ok = open_job(&j, dev);
     if (ok) {
-        static const char *const names[] = {"vae"};
         struct at_train_method method = {.priv = &j, .name = "vae", .rate = "pictures_per_second",
-                                         .sets = &j.m->vae_params, .set_names = names, .set_count = 1,
+                                         .sets = {j.m->vae_params}, .set_names = {"vae"}, .set_count = 1,
                                          .batch = run_batch, .save = save};
         ok = at_train(&method, &j.p->train, log);
     }

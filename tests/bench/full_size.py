@@ -5,6 +5,7 @@ PyTorch (diffusers' UNet, peft's LoRA).
 
     python3 tests/bench/full_size.py --attune build/attune
     python3 tests/bench/full_size.py --attune build/attune --model sdxl --task forward
+    python3 tests/bench/full_size.py --attune build/attune --model sdxl --size 512 --task dpo
     python3 tests/bench/full_size.py --attune build/attune --threads 1 --processor
 
 A folder of configs is made (weights need no file). Tasks: `forward` is one run of the denoiser on one latent; `dpo` is
@@ -15,7 +16,8 @@ noise. Each side runs in a process of its own, in turn, --rounds times; a proces
 Printed are medians of seconds and peaks of resident memory (ru_maxrss of the process, both sides alike: it includes the
 interpreter and libraries of PyTorch). attune keeps frozen matrices in --weights; PyTorch computes in f32, contiguous
 and channels last. --processor prints processor seconds instead of wall-clock time, which a busy machine disturbs less;
-with one thread nothing spins. Needs torch, diffusers, peft; SDXL takes 11 GB on PyTorch's side.
+with one thread nothing spins. Needs torch, diffusers, peft; SDXL takes 11 GB on PyTorch's side, and much more for a
+step of training: --size.
 """
 
 import argparse
@@ -120,7 +122,7 @@ class Torch:
             self.unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS))
             self.lora = [p for p in self.unet.parameters() if p.requires_grad]
             self.optimizer = torch.optim.AdamW(self.lora, lr=LR, weight_decay=0.01)
-        n, side = 2 if a.task == "dpo" else 1, config["sample_size"]
+        n, side = 2 if a.task == "dpo" else 1, a.size // 8
         self.x = torch.randn(n, 4, side, side).contiguous(memory_format=self.format)
         self.target = torch.randn(n, 4, side, side)
         self.t = torch.full((n,), 500)
@@ -186,14 +188,15 @@ def run_process(command):
 def attune(a, task, folder):
     name = "dpo" if task == "dpo" else "denoiser"
     command = [a.attune, "bench", "model", "-m", folder, "--untrained", "--task", name, "--batch", "1", "--runs",
-               str(a.runs), "--weights", a.weights, "--device", "cpu", "--threads", str(a.threads), "--json"]
+               str(a.runs), "--size", str(a.size), "--weights", a.weights, "--device", "cpu", "--threads",
+               str(a.threads), "--json"]
     result, peak = run_process(command)
     return result["tasks"][0]["processor_seconds" if a.processor else "seconds"], peak
 
 
 def pytorch(a, task, channels_last):
     command = [sys.executable, __file__, "--job", "--model", a.model, "--task", task, "--threads", str(a.threads),
-               "--runs", str(a.runs)]
+               "--runs", str(a.runs), "--size", str(a.size)]
     command += ["--channels-last"] * channels_last + ["--processor"] * a.processor
     result, peak = run_process(command)
     return statistics.median(result["seconds"]), peak
@@ -208,7 +211,8 @@ def measure(a, task, folder):
         for name, run in sides.items():
             results[name].append(run())
     rows = [(name, statistics.median(s for s, _ in r), max(p for _, p in r)) for name, r in results.items()]
-    print(f"\n| {a.model}, {task} | {'processor ' if a.processor else ''}seconds | peak resident MiB |\n|---|---|---|")
+    unit = "processor seconds" if a.processor else "seconds"
+    print(f"\n| {a.model} at {a.size}, {task} | {unit} | peak resident MiB |\n|---|---|---|")
     for name, seconds, peak in rows:
         spread = f" ({min(s for s, _ in results[name]):.2f} to {max(s for s, _ in results[name]):.2f})"
         print(f"| {name} | {seconds:.2f}{spread if a.rounds > 1 else ''} | {peak:.0f} |")
@@ -223,6 +227,7 @@ def main():
     p.add_argument("--model", choices=list(UNETS), default="sd15")
     p.add_argument("--task", choices=["forward", "dpo"], action="append", help="default: both")
     p.add_argument("--weights", default="f16", help="of attune: f32, f16 or bf16 (default: f16)")
+    p.add_argument("--size", type=int, help="pixels of a side (default: 512, and 1024 of SDXL)")
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--runs", type=int, default=3, help="measured in a process (default: 3)")
@@ -231,6 +236,7 @@ def main():
     p.add_argument("--job", action="store_true", help=argparse.SUPPRESS)
     p.add_argument("--channels-last", action="store_true", help=argparse.SUPPRESS)
     a = p.parse_args()
+    a.size = a.size or 8 * UNETS[a.model]["sample_size"]
     if a.job:
         a.task = a.task[0]
         return job(a)

@@ -54,6 +54,7 @@ field model_index.json _class_name '"StableDiffusion3Pipeline"' '"StableDiffusio
 field model_index.json _class_name '"FluxPipeline"' '"FluxPipeline" is not supported'
 field unet/config.json _class_name '"PixArtTransformer2DModel"' '"PixArtTransformer2DModel" is not'
 field scheduler/scheduler_config.json _class_name '"FlowMatchEulerDiscreteScheduler"' 'FlowMatch'
+field scheduler/scheduler_config.json _class_name '"EDMEulerScheduler"' 'EDMEulerScheduler is a continuous schedule'
 field unet/config.json layers_per_block 100000 'expected an integer from 1 to'
 field unet/config.json norm_eps -1 '-1 is out of range'
 field vae/config.json scaling_factor 1e300 '1e+300 is out of range'

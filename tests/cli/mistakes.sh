@@ -35,6 +35,14 @@ expect 2 '"lots" is not a size' train dpo -o run --memory-limit lots
 expect 2 'did you mean attune plan train?' plan trai
 expect 2 'unknown command "grid"' plan grid
 expect 2 'needs --model' train base -o run
+expect 2 'ask for one with --rank N' train base -m x -o run --alpha 4
+expect 2 'ask for one with --rank N' train base -m x -o run --text-encoder
+expect 2 'ask for them with --text-encoder' train base -m x -o run --rank 4 --text-lr 1e-5
+expect 2 'leave one or the other out' train dpo -o run --full --text-encoder
+expect 2 '--rank: 0 is out of range' train base -m x -o run --rank 0
+expect 2 'leave --rank, --alpha and --target out' train base -m x -o run --lora y --rank 4
+expect 2 'leave --rank, --alpha and --target out' train dpo -o run --lora y --target to_q
+expect 3 'none.safetensors' train dpo -o run --lora none.safetensors --device cpu
 expect 2 'needs --model' grid -p a
 expect 2 'needs a file' data check
 expect 2 'needs --out' data make emoji

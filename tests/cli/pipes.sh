@@ -16,6 +16,15 @@ note() {
         echo "FAIL $1 does not say $2"
     fi
 }
+# silent TEXT ARGS...: attune does its work and does not say TEXT.
+silent() {
+    text=$1
+    shift
+    if ! said=$("$attune" "$@" 2>&1) || [ "${said#*"$text"}" != "$said" ]; then
+        failures=$((failures + 1))
+        echo "FAIL attune $*: $said"
+    fi
+}
 # shellcheck disable=SC2086 # $cpu is two words
 {
 expect 0 '1 image in out' sample -m xl -p 'a red kite' -n '' --original-size 64x48 --crop 4,2 --clip-skip 1 -o out $cpu
@@ -24,6 +33,17 @@ note out/00001-0-a-red-kite.png '"negative":"".*"clip_skip":1,"original_width":6
 expect 0 '1 image in out' sample -m lcm -p 'a red kite' -o out $cpu
 note out/00002-0-a-red-kite.png 'Steps: 4, Sampler: LCM, CFG scale: 8.5'
 expect 0 'reads no negative prompt' sample -m lcm -p a -n b -o out $cpu
+# The scheduler file that SD 1.5 comes with.
+cp -r "$data/tiny/model" pndm
+cp "$data/pipes/sd15/scheduler/scheduler_config.json" pndm/scheduler/
+chmod -R u+w pndm
+expect 0 'pndm: its scheduler is a PNDMScheduler, for which ddim stands in; --sampler takes' sample -m pndm -p a --steps 2 -o out $cpu
+note out/00004-0-a.png 'Sampler: DDIM'
+silent 'stands in' sample -m pndm -p a --steps 2 --sampler euler -o out $cpu
+sed -i 's/PNDMScheduler/DPMSolverMultistepScheduler/; s/"clip_sample"/"solver_order": 3, "clip_sample"/' \
+    pndm/scheduler/scheduler_config.json
+expect 3 '"solver_order": 3 is not supported, only 2; --sampler dpmpp_2m does without' sample -m pndm -p a -o no $cpu
+expect 0 '1 image' sample -m pndm -p a --steps 2 --sampler dpmpp_2m -o out $cpu
 expect 2 'are read by SDXL models alone' sample -m "$data/tiny/model" -p a --crop 1,1 -o no $cpu
 expect 2 'has 2 layers to leave out' sample -m xl -p a --clip-skip 3 -o no $cpu
 expect 2 '--original-size 64: expected width and height' sample -m xl -p a --original-size 64 -o no $cpu

@@ -30,9 +30,35 @@ expect 0 '' train dpo -m sd1.safetensors $train --rank 2 -o run
 expect 0 '' sample -m sd1.safetensors+run -p red $small -o tuned.png
 expect 0 'in its weights' lora merge run -m sd1.safetensors -o merged
 expect 0 '' sample -m merged -p red $small -o merged.png
+expect 0 'in its weights' lora merge run -m sd1.safetensors -o merged.safetensors
+expect 0 'again: the model' convert -m merged.safetensors -o again
+diff -r merged again || { failures=$((failures + 1)); echo 'FAIL the merged file is not the merged folder'; }
+expect 0 'in its weights' convert -m sd1.safetensors+run -o word
+diff -r merged word || { failures=$((failures + 1)); echo 'FAIL a word with an adapter is not merged'; }
 expect 0 '' train dpo -m sd1.safetensors $train --full -o full
 expect 0 '' sample -m full -p red $small -o full.png
 expect 0 'memory ' plan sample -m sdxl.safetensors -p red --width 32 --height 32 --device cpu
+
+# Files and folders of each other.
+for name in sd1 sd2 sdxl; do
+    expect 0 'the model' convert -m $name.safetensors --tokenizer "$vocabulary" -o folder-$name
+    expect 0 'the model' convert -m folder-$name -o back-$name.safetensors
+    expect 0 'the model' convert -m back-$name.safetensors --tokenizer "$vocabulary" -o twice-$name
+    diff -r folder-$name twice-$name || { failures=$((failures + 1)); echo "FAIL $name does not come back"; }
+done
+expect 3 'is there already; --force replaces it' convert -m folder-sd1 -o back-sd1.safetensors
+expect 0 'the model' convert -m folder-sd1 -o back-sd1.safetensors --force --dtype f32
+expect 3 'is not empty' convert -m sd1.safetensors -o folder-sd1
+expect 3 'is a file; give the folder' convert -m folder-sd1 -o pairs.jsonl
+mkdir dir.safetensors
+expect 3 'is a folder; give the name of a file' convert -m folder-sd1 -o dir.safetensors
+expect 3 'attention_head_dim of the unet is not what readers' convert -m "$tiny" -o none.safetensors
+expect 3 'no such model folder or file' convert -m absent -o none.safetensors
+expect 2 'needs --out' convert -m folder-sd1
+expect 2 'did you mean f16?' convert -m folder-sd1 -o none.safetensors --dtype f61
+for left in *.tmp none*; do
+    [ ! -e "$left" ] || { failures=$((failures + 1)); echo "FAIL $left was left behind"; }
+done
 
 # What is no checkpoint.
 head -c 100000 sd1.safetensors >cut.safetensors

@@ -100,6 +100,19 @@ expect 0 '1 image' sample --lora peft:0.5 --lora comfyui.safetensors:0.5 -p 'red
 expect 0 'done: coin' train dpo -d pairs.jsonl -o coin --steps 2 --batch 1 --rank 2 --coin --device cpu
 expect 0 'done: shipped' train dpo -o shipped --steps 1 --batch 1 --rank 2 --device cpu
 
+# An adapter from pictures, and on from one.
+expect 0 'done: learned' train base -o learned --rank 2 --names 3 --views 1 --steps 2 --batch 1 --device cpu
+expect 0 'done: learned' train base --config learned/run.json --steps 3 --resume
+expect 0 'done: more' train base -m embedded -o more --lora learned --names 3 --views 1 --steps 1 --batch 1 --device cpu
+expect 0 'done: both' train base -o both --rank 2 --text-encoder --text-lr 5e-5 --names 3 --views 1 --steps 2 --batch 1 --device cpu
+expect 0 'text_encoder: 8 layers' lora inspect both
+expect 0 '1 image' sample -m embedded+both -p 'red apple' --steps 1 --device cpu -o both.png --force
+expect 0 'done: won' train dpo -o won --lora more --steps 1 --batch 1 --device cpu
+expect 0 'rank 2' lora inspect won
+expect 2 'to_q, to_k, to_v, to_out.0' train base -o no --rank 2 --target to_x --device cpu
+expect 0 'memory ' plan train base -o no --rank 2 --names 3 --device cpu
+[ ! -e no ] || { failures=$((failures + 1)); echo 'FAIL something is left of no adapter'; }
+
 # A plan says what a run takes, and touches nothing; a limit is kept.
 expect 0 'memory ' plan train dpo -d pairs.jsonl -o planned --batch 1 --device cpu
 expect 0 '"least_seconds"' plan --json sample -p a --count 3 -o planned --device cpu

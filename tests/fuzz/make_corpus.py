@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the seed inputs tests/fuzz/corpus/<target>/*: small good ones, and the nasty ones of each format."""
 import gzip
+import hashlib
 import json
 import re
 import struct
@@ -245,6 +246,133 @@ def image():
     put("image", "huge.bmp", bmp[:18] + struct.pack("<ii", 0x7FFFFFFF, -0x7FFFFFFF) + bmp[26:80])
 
 
+def parts(*items):
+    """The files of a target that reads a folder; all but the last must not hold the byte that divides them."""
+    data = [x if isinstance(x, bytes) else (x if isinstance(x, str) else json.dumps(x)).encode() for x in items]
+    assert not any(b"\x1e" in x for x in data[:-1])
+    return b"\x1e".join(data)
+
+
+def emoji():
+    head = "# group: Food & Drink\n# subgroup: food-fruit\n"
+    row = "1F34E ; fully-qualified # x E0.6 red apple\n"
+    put("emoji", "good", head + row + "263A ; unqualified # x E0.6 face\n1F3F4 200D ; fully-qualified # x E13.0 pi\u00f1ata \u201cx\u2019s\u201d 10\n")
+    put("emoji", "points", head + "1F34E " * 40 + "; fully-qualified # x E0.6 many\n")
+    put("emoji", "surrogate", head + row.replace("1F34E", "-1 D800"))
+    put("emoji", "version", head + row.replace("E0.6", "Enan"))
+    put("emoji", "no_heading", row)
+    put("emoji", "long", head + row[:-1] * 90)
+    put("emoji", "nul", head.encode() + b"\0" + row.encode() + b"\0\0")
+    put("emoji", "accents", head + row.replace("red apple", "\u00e9\u00c3\u00c0"))
+
+
+def folders():
+    small = [x for x in (png(4, 4, 8, 0, bytes([0, i] * 10)) for i in range(99)) if b"\x1e" not in x][:2]
+    rows = '{"file_name": "w/a.png", "text": "a"}\n{"file_name": "l/a.png", "text": "b"}\n'
+    put("folders", "good", parts(rows, " a red kite \n", *small))
+    put("folders", "same", parts('{"file_name": "w/a.png", "text": "a"}\n' * 3, "x", small[0], small[0]))
+    put("folders", "outside", parts('{"file_name": "w/../../a.png", "text": "a"}\n{"file_name": "/etc/passwd", "text": "a"}', "", *small))
+    put("folders", "types", parts('{"file_name": 3, "text": null}\n{"file_name": "w", "text": "a"}\n{"file_name": "", "text": ""}\n[]\n{', "\0a", *small))
+    put("folders", "sizes", parts(rows, b"\xff\xfe", small[0], png(2, 4, 8, 0, bytes(12))))
+    put("folders", "cut", parts("", "a", small[0][:-20], small[1]))
+
+
+def cache():
+    rows = st({"moments": entry("F32", [4], 0, 16)}, struct.pack("<4f", 1, 2, 3, 4))
+    put("cache", "row", rows)
+    put("cache", "row_halves", st({"moments": entry("F16", [2, 2], 0, 8)}, bytes(8)))
+    put("cache", "row_short", st({"moments": entry("F32", [3], 0, 12)}, bytes(12)))
+    put("cache", "row_bool", st({"moments": entry("BOOL", [4], 0, 4)}, bytes(4)))
+    put("cache", "row_nan", st({"moments": entry("F32", [4], 0, 16)}, b"\xff" * 16))
+    fnv = 0xCBF29CE484222325
+    for byte in b"abc":
+        fnv = (fnv ^ byte) * 0x100000001B3 % 2**64
+    head = lambda n, total: b"attunepc" + struct.pack("<4I16xQQ", 1, 0, 0, 0, n, total)
+    put("cache", "pipelines", head(3, fnv) + b"abc")
+    put("cache", "pipelines_huge", head(256 << 20, fnv) + b"abc")
+    put("cache", "pipelines_more", head(3, fnv) + b"abcd")
+    put("cache", "pipelines_sum", head(3, fnv + 1) + b"abc")
+
+
+def peft():
+    layer = "base_model.model.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    file = st({layer + ".lora_A.weight": entry("F32", [2, 4], 0, 32), layer + ".lora_B.weight": entry("F32", [4, 2], 32, 64)}, bytes(64))
+    good = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "alpha_pattern": {"to_q": 3}, "rank_pattern": {}, "use_rslora": True}
+    put("peft", "good", parts(good, file))
+    put("peft", "none", parts("", file))
+    put("peft", "loha", parts(dict(good, peft_type="LOHA"), file))
+    put("peft", "dora", parts(dict(good, use_dora=True), file))
+    for name, about in {"alpha": {"lora_alpha": 1e300}, "zero": {"r": 0}, "text": {"lora_alpha": "4"}, "pattern": {"alpha_pattern": {"(": 1, "": -1}},
+                        "list": {"alpha_pattern": [1]}}.items():
+        put("peft", "bad_" + name, parts(dict(good, **about), file))
+
+
+def run():
+    shapes = {"lora": hashlib.sha256(b"w\x0064,").hexdigest()}
+    state = {"method": "dpo", "step": 2, "settings": {"seed": "0", "steps": 9, "accumulate": 1, "lr": 0.001}, "shapes": shapes}
+    lines = "".join('{"step":%d,"loss":%g,"lr":1e-3,"nothing":null}\n' % (i, 1 / i) for i in (1, 2, 3))
+    config = {"lr": 0.01, "model": "m", "tags": [1, {"a": []}], "more": 1}
+    vectors = lambda value: st({"lora.weights": entry("F32", [64], 0, 256), "lora.moments": entry("F32", [128], 256, 768),
+                                "lora.average": entry("F32", [64], 768, 1024)}, struct.pack("<256f", *[value] * 256))
+    put("run", "good", parts(state, lines, config, vectors(0.5)))
+    put("run", "nan", parts(state, lines, config, vectors(float("nan"))))
+    put("run", "cut", parts(state, lines[:-9], "", vectors(0)[:-9]))
+    put("run", "no_state", parts("", lines, config, vectors(0)))
+    put("run", "no_vectors", parts(state, "", "[1]", ""))
+    for name, about in {"method": {"method": "sft"}, "step": {"step": 3}, "shapes": {"shapes": {"lora": "ab"}}, "seed": {"settings": {"seed": 5}},
+                        "lr": {"settings": dict(state["settings"], lr=1e308, accumulate=1 << 30)}, "huge": {"step": 1e300}}.items():
+        put("run", "other_" + name, parts(dict(state, **about), lines, config, vectors(0)))
+    put("run", "metrics", parts(state, '{"step":1}\n{"step": 2}\n{"step":99999999999999999999}\n\n{"step":', config, vectors(0)))
+    many = json.dumps({"step": 1} | {f"m{i}": i for i in range(80)})
+    put("run", "many_metrics", parts(state, many + '\n{"step":"1"}\n', config, vectors(0)))
+
+
+def options():
+    put("options", "good", "--steps=30\n-f\n--seed\n9007199254740992\n--lr\n5e-4\n-ofolder\nword\n--kind\ncosine\n-p\na\n--memory\n1.5GiB")
+    config = {"steps": 7, "lr": 0.25, "flip": True, "prompt": ["a", "b"], "kind": "linear", "many": -3, "alpha": 0.5, "memory": "64K", "out": None}
+    put("options", "config", parts("--steps=8\n--no-flip\n--prompt\nc", config))
+    put("options", "config_bad", parts("a", {"stesp": 1, "steps": "3", "flip": "False", "prompt": [1], "kind": 3, "many": 1e300, "memory": -1, "seed": 2**60}))
+    put("options", "config_list", parts("", "[1]"))
+    put("options", "slips", "--step\n3\n-z\n--no-steps\n--steps\n--\n-\n--=\n-fx")
+    put("options", "long_name", "--no-" + "x" * 200)
+    put("options", "numbers", "--memory\n99999999999G\n--many\n-9223372036854775808\n--lr\n1e-400\n--alpha\n0x1p3")
+
+
+def label():
+    put("label", "plain", b"\x0a\x40\x02\x01a red kite, and more of it than fits")
+    put("label", "mixed", b"\x0e\x20\x03\x06" + "\u05d0\u05d1 12 \u0627\u0644 \U0001f34e\u200d\U0001f34e \u4e00\u4e8c e\u0301\u0301 \u0e01\u0e33".encode())
+    put("label", "bytes", b"\x00\x01\x01\x0b\xff\xfe\xe2\x28\n\n\r\t\x01\xf4\x90\x80\x80\xed\xa0\x80")
+    put("label", "bidi", b"\x08\x30\x00\x08" + "\u202e\u2066a\u05d0)(\u2069\u200f \ufeff\u2028b".encode())
+    put("label", "wide", b"\x27\x02\x00\x02WW\xc2\xa0WW")
+
+
+def source():
+    files = ["text_encoder/config.json", "unet/config.json", "vae/config.json", "scheduler/scheduler_config.json"]
+    index, (text, unet, vae, plan) = json.loads((TINY / "model_index.json").read_text()), [json.loads((TINY / x).read_text()) for x in files]
+    shard = st({"a.weight": entry("F32", [2], 0, 8), "b": entry("F16", [2], 8, 12), "rest": entry("U8", [0], 12, 12)}, bytes(12))
+    weights = {"metadata": {"total_size": 12}, "weight_map": {"a.weight": "shard.safetensors", "b": "shard.safetensors"}}
+    whole = lambda i=index, t=text, u=unet, v=vae, p=plan, w=weights, t2="": parts(i, t, t2, u, v, p, w, shard)
+    put("source", "good", whole())
+    xl = dict(index, _class_name="StableDiffusionXLPipeline", text_encoder_2=["transformers", "CLIPTextModelWithProjection"],
+              tokenizer_2=["transformers", "CLIPTokenizer"])
+    width = text["hidden_size"]
+    pooled = dict(unet, addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=48 + width,
+                  cross_attention_dim=2 * width)
+    second = dict(text, architectures=["CLIPTextModelWithProjection"], projection_dim=width)
+    put("source", "xl", whole(xl, u=pooled, t2=second))
+    put("source", "xl_mixed", whole(xl, t2=second))
+    put("source", "lcm", whole(dict(index, _class_name="LatentConsistencyModelPipeline"), u=dict(unet, time_cond_proj_dim=3)))
+    put("source", "no_unet", whole({k: v for k, v in index.items() if k != "unet"}))
+    put("source", "null_unet", whole(dict(index, unet=[None, None], scheduler="DDIM")))
+    put("source", "no_index", whole(""))
+    put("source", "flux", whole(dict(index, _class_name="FluxPipeline")))
+    for name, places in {"away": {"a": "../unet/shard.safetensors"}, "none": {}, "missing": {"c": "shard.safetensors"}, "lost": {"a": "other.safetensors"},
+                         "types": {"a": 3}, "same": {"a.weight": "shard.safetensors", "b": "diffusion_pytorch_model.safetensors.index.json"}}.items():
+        put("source", "shards_" + name, whole(w={"weight_map": places}))
+    put("source", "deep_text", whole(t=dict(text, num_hidden_layers=1024)))
+    put("source", "wide", whole(t=dict(text, hidden_size=65536, intermediate_size=1 << 20, num_attention_heads=1), u=dict(unet, cross_attention_dim=65536)))
+
+
 safetensors()
 text()
 pairs()
@@ -255,3 +383,11 @@ latents()
 single()
 model()
 tokenizer()
+emoji()
+folders()
+cache()
+peft()
+run()
+options()
+label()
+source()

@@ -198,7 +198,9 @@ static void lora(struct at_case *c, const char *base, const char *const *targets
     struct at_layers *layers = at_layers_create(&c->log);
     at_case_must(c, layers && at_layers_add_unet(layers, &config), "layers");
     struct at_adapter adapter = {.params = trained, .strength = 1};
-    at_case_must(c, at_adapter_target(&adapter, layers, AT_COMPONENT_UNET, targets, 4, 8), "adapter");
+    for (int i = 0; i < layers->count; i++)
+        if (at_adapter_targeted(layers->list[i].name, targets))
+            at_case_must(c, at_adapter_add(&adapter, layers->list[i].name, 4, 8), "adapter");
     at_layers_destroy(&layers);
     struct at_builder plain = {.params = params};
     struct at_builder adapted = {.params = params, .adapters = &adapter, .adapter_count = 1};

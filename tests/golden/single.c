@@ -7,6 +7,7 @@
 #include "core/models/unet.h"
 #include "core/models/vae.h"
 #include "pipelines/source/model_source.h"
+#include "pipelines/source/single_names.h"
 
 #include <fcntl.h>
 
@@ -88,8 +89,50 @@ static void same_weights(const struct single_model *m, const struct at_safetenso
     AT_CHECK_INT(wrong, 0);
 }
 
+// Every weight gets the name it has in the file: the way back from at_single_place.
+static void same_originals(const struct single_model *m)
+{
+    const char *family;
+    struct at_json configs = at_json_get(single_root(m), "configs");
+    struct at_unet_config unet;
+    struct at_vae_config vae;
+    int wrong = 0;
+    if (!AT_CHECK(at_json_str(single_root(m), "family", "", &family) &&
+                  at_unet_config_parse(at_json_get(configs, "unet"), &unet) &&
+                  at_vae_config_parse(at_json_get(configs, "vae"), &vae)))
+        return;
+    enum at_family f = strcmp(family, "sd1") == 0 ? AT_FAMILY_SD1 : strcmp(family, "sd2") == 0 ? AT_FAMILY_SD2 : AT_FAMILY_SDXL;
+    for (int part = 0; part < AT_SINGLE_PARTS; part++) {
+        struct at_json rows = at_json_get(at_json_get(single_root(m), "weights"), parts[part]);
+        for (struct at_json row = at_json_first(rows); row.item; row = at_json_next(row)) {
+            struct at_single_original o;
+            struct single_tensor t = single_row(m, row);
+            const char *old = "";
+            int64_t first = 0;
+            bool transposed = false;
+            AT_CHECK(at_json_as_str(at_json_at(row, 2), &old) && at_json_as_int(at_json_at(row, 3), 0, 1 << 24, &first) &&
+                     at_json_as_bool(at_json_at(row, 4), &transposed));
+            const struct single_tensor *there = single_find(m, old);
+            bool ok = at_single_original(f, (enum at_single_part)part, &unet, vae.blocks, t.name, &o) &&
+                      strcmp(o.name, old) == 0 && o.transpose == transposed && there->rank == (o.rank ? o.rank : t.rank) &&
+                      (o.third > 0 ? o.third * (int64_t)t.shape[0] : 0) == first &&
+                      (o.third >= 0) == (there->shape[0] == 3 * t.shape[0]);
+            if (!ok && wrong++ < 5)
+                printf("%s: %s\n", t.name, o.name);
+            at_free(t.values);
+        }
+    }
+    AT_CHECK_INT(wrong, 0);
+    struct at_single_original o;
+    AT_CHECK(!at_single_original(f, AT_SINGLE_UNET, &unet, vae.blocks, "time_embedding.cond_proj.weight", &o));
+    AT_CHECK(!at_single_original(f, AT_SINGLE_VAE, &unet, vae.blocks, "decoder.layers.1.weight", &o));
+    AT_CHECK(!at_single_original(f, AT_SINGLE_VAE, &unet, vae.blocks, "decoder.up_blocks.9.resnets.0.norm1.weight", &o));
+    AT_CHECK(!at_single_original(f, AT_SINGLE_TEXT_2, &unet, vae.blocks, "text_model.encoder.layers.0.other.weight", &o));
+}
+
 static void check_all(const struct single_model *m, const char *path)
 {
+    same_originals(m);
     struct at_log *log = capture_start(&capture);
     struct at_model_source *s = at_source_open(log, path, NULL);
     struct at_safetensors *weights[4] = {0};

@@ -309,7 +309,7 @@ static void distances(void)
     at_layers_destroy(&layers);
 }
 
-static void interrupted_merges_leave_no_model(void)
+static void failed_merges_leave_nothing(void)
 {
     struct at_layers *layers = at_lora_layers(model);
     struct at_lora_data *d = at_lora_data_open(&capture.log, file("mixed.safetensors"),
@@ -327,6 +327,7 @@ static void interrupted_merges_leave_no_model(void)
         AT_CHECK(ok || failed);
         AT_CHECK(ok || log->error != AT_ERROR_NONE);
         AT_CHECK(ok == at_file_exists(scratch_path("half-done/model_index.json")));
+        AT_CHECK(ok == at_dir_exists(out) && !at_dir_exists(scratch_path("half-done.tmp")));
         AT_CHECK(at_path_remove(log, how.out));
         if (!failed)
             break;
@@ -357,7 +358,7 @@ int main(int argc, char **argv)
         AT_RUN(all_dialects_convert);
         AT_RUN(distances);
         if (!vulkan)
-            AT_RUN(interrupted_merges_leave_no_model);
+            AT_RUN(failed_merges_leave_nothing);
     } else {
         printf("%s\n", capture.text);
     }

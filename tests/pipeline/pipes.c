@@ -131,6 +131,22 @@ static void as_diffusers_draws(void)
     at_model_destroy(&m);
 }
 
+// Files of 2022, as diffusers' pipeline of Stable Diffusion reads them.
+static void old_files_are_corrected(void)
+{
+    char folder[512], path[1400];
+    struct at_model *m;
+    pipes_folder("sd2", folder, sizeof(folder));
+    snprintf(path, sizeof(path), "sed -i 's/\"_diffusers_version\": \"[^\"]*/\"_diffusers_version\": \"0.2.2/' '%s/unet/config.json' && "
+             "echo '{\"_class_name\": \"DDIMScheduler\"}' > '%s/scheduler/scheduler_config.json'", folder, folder);
+    AT_CHECK(system(path) == 0);
+    m = at_model_open(dev, &(struct at_model_params){.path = folder, .check = true}, &capture.log);
+    AT_CHECK(m && !m->schedule->config.clip_sample);
+    AT_CHECK(m && m->schedule->config.steps_offset == 1 && m->unet.sample_size == 64);
+    at_model_destroy(&m);
+    AT_CHECK(at_path_remove(NULL, folder));
+}
+
 // What the golden runs depend on: one run with one thing changed each.
 static void everything_matters(void)
 {
@@ -241,27 +257,23 @@ static void no_prompt_is_zeros_where_the_model_says_so(void)
 struct dpo {
     struct at_model *m;
     struct at_lora *lora;
-    struct at_spread *policy, *reference;
+    struct at_dpo_network *network;
     float *rows;
 };
 
-static void open_dpo(struct dpo *d)
+static void open_dpo(struct dpo *d, int at_once)
 {
     d->m = open_model("xl");
-    struct at_lora_params lp = {.rank = 2, .alpha = 4, .replicas = at_spread_replicas(dev, 2 * PAIRS)};
+    struct at_lora_params lp = {.rank = 2, .alpha = 4, .replicas = at_spread_replicas(dev, at_once)};
     const char *path = pipes_path("lora/pytorch_lora_weights.safetensors");
     struct at_safetensors *file = at_safetensors_open(&capture.log, path);
     d->lora = d->m ? at_lora_create(d->m, &lp) : NULL;
     if (AT_CHECK(file && d->lora && at_params_load(d->lora->part[AT_COMPONENT_UNET].params, file, "unet.", NULL))) {
-        struct at_dpo_network policy = {d->m, &d->lora->part[AT_COMPONENT_UNET], SIDE, TOKENS};
-        struct at_dpo_network reference = {d->m, NULL, SIDE, TOKENS};
-        struct at_spread_params p = {.dev = dev, .items = 2 * PAIRS, .build = at_dpo_network_build, .priv = &policy,
-                                     .gradient = true};
-        struct at_spread_params r = {.dev = dev, .items = 2 * PAIRS, .build = at_dpo_network_build, .priv = &reference};
-        d->policy = at_spread_create(&p, &capture.log);
-        d->reference = at_spread_create(&r, &capture.log);
+        struct at_dpo_network_params p = {.dev = dev, .m = d->m, .adapter = &d->lora->part[AT_COMPONENT_UNET],
+                                          .side = SIDE, .tokens = TOKENS, .items = 2 * PAIRS, .at_once = at_once};
+        d->network = at_dpo_network_create(&p, &capture.log);
     }
-    AT_CHECK(d->policy && d->reference);
+    AT_CHECK(d->network);
     at_safetensors_destroy(&file);
 }
 
@@ -307,23 +319,22 @@ static void compare_gradients(const struct dpo *d)
     printf("%d gradients: %.1e at most\n", params->count, worst);
 }
 
-static void dpo_of_sdxl(void)
+static void dpo_of_sdxl(int at_once)
 {
     static float x[2 * PAIRS * SIDE * SIDE * 4], target[2 * PAIRS * SIDE * SIDE * 4], t[2 * PAIRS];
     float m[2][2 * PAIRS], seeds[2 * PAIRS];
     double error[2][2 * PAIRS], dm[2 * PAIRS];
     struct dpo d = {0};
-    open_dpo(&d);
-    if (d.policy && d.reference) {
+    open_dpo(&d, at_once);
+    if (d.network) {
         fill_rows(&d);
         read_golden("dpo.x", x);
         read_golden("dpo.target", target);
         const struct at_st_tensor *steps = at_safetensors_find(io, "dpo.t");
         for (int i = 0; AT_CHECK(steps) && i < 2 * PAIRS; i++)
             t[i] = (float)((const int32_t *)steps->data)[i];
-        const void *in[] = {x, t, d.rows, target};
-        AT_CHECK(at_spread_run(d.reference, 2 * PAIRS, in, (void *[]){m[0]}) &&
-                 at_spread_run(d.policy, 2 * PAIRS, in, (void *[]){m[1]}));
+        struct at_dpo_batch in = {.x = x, .target = target, .t = t, .rows = d.rows};
+        AT_CHECK(at_dpo_network_run(d.network, &in, m[1], m[0]));
         is_close("dpo.r", m[0], 2 * PAIRS);
         is_close("dpo.m", m[1], 2 * PAIRS);
         for (int i = 0; i < 2 * PAIRS; i++) {
@@ -338,14 +349,25 @@ static void dpo_of_sdxl(void)
         is_close("dpo.loss", &loss, 1);
         for (int i = 0; i < 2 * PAIRS; i++)
             seeds[i] = (float)dm[i];
-        AT_CHECK(at_spread_backward(d.policy, (const void *[]){seeds}));
+        AT_CHECK(at_dpo_network_backward(d.network, &in, seeds));
         compare_gradients(&d);
     }
-    at_spread_destroy(&d.policy);
-    at_spread_destroy(&d.reference);
+    at_dpo_network_destroy(&d.network);
     at_lora_destroy(&d.lora);
     at_model_destroy(&d.m);
     at_free(d.rows);
+}
+
+static void dpo_at_once(void)
+{
+    dpo_of_sdxl(2 * PAIRS);
+}
+
+// Most of the batch runs again for its gradient.
+static void dpo_bit_by_bit(void)
+{
+    dpo_of_sdxl(2);
+    dpo_of_sdxl(1);
 }
 
 int main(int argc, char **argv)
@@ -362,9 +384,11 @@ int main(int argc, char **argv)
         AT_RUN(as_diffusers_reads);
         AT_RUN(no_prompt_is_zeros_where_the_model_says_so);
         AT_RUN(as_diffusers_draws);
+        AT_RUN(old_files_are_corrected);
         AT_RUN(adapters);
         AT_RUN(everything_matters);
-        AT_RUN(dpo_of_sdxl);
+        AT_RUN(dpo_at_once);
+        AT_RUN(dpo_bit_by_bit);
     }
     at_safetensors_destroy(&io);
     at_device_close(&dev);

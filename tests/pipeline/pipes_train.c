@@ -41,7 +41,7 @@ static void an_adapter(void)
     p.cache = cache;
     if (!AT_CHECK(train(&p)))
         return;
-    AT_CHECK_NEAR(tiny_metric(run, 1, "loss"), 0.6931, 1e-3);
+    AT_CHECK_NEAR(tiny_metric(run, 1, "margin"), 0, 0);
     AT_CHECK(fabs(tiny_metric(run, 2, "loss") - 0.6931) > 1e-5);
     p = dpo(again, 1);
     p.cache = cache; // read this time

@@ -101,6 +101,24 @@ static bool base_xl(struct at_device *on, const char *run, struct at_forecast *f
     return at_train_base(on, &p, &quiet);
 }
 
+// Captions are encoded before, and the text encoders go.
+static bool base_lora(struct at_device *on, const char *run, struct at_forecast *forecast)
+{
+    struct at_train_base_params p = {.train = tiny_train(run, 2), .model = pipes_path("xl"), .adapter = true,
+                                     .data = {.imagefolder = tiny_path("pictures"), .size = TINY_SIDE / 2}};
+    p.train.forecast = forecast;
+    return at_train_base(on, &p, &quiet);
+}
+
+static bool base_text(struct at_device *on, const char *run, struct at_forecast *forecast)
+{
+    struct at_train_base_params p = {.train = tiny_train(run, 2), .model = pipes_path("xl"), .adapter = true,
+                                     .lora = {.text = true},
+                                     .data = {.imagefolder = tiny_path("pictures"), .size = TINY_SIDE / 2}};
+    p.train.forecast = forecast;
+    return at_train_base(on, &p, &quiet);
+}
+
 static bool sample_xl(struct at_device *on, const char *run, struct at_forecast *forecast)
 {
     (void)run, (void)forecast;
@@ -153,6 +171,8 @@ static void forecasts_are_exact(void)
     forecast_is_exact("lora-tiles", lora_tiles);
     forecast_is_exact("lora_xl", lora_xl);
     forecast_is_exact("base_xl", base_xl);
+    forecast_is_exact("base_lora", base_lora);
+    forecast_is_exact("base_text", base_text);
     forecast_is_exact("sample_xl", sample_xl);
 }
 
@@ -272,6 +292,75 @@ static void blocks_are_computed_again(void)
     AT_CHECK_NEAR(norm[1] / norm[0], 1, 1e-4);
 }
 
+static struct {
+    size_t limit;
+    bool apart; // the two pictures of a pair
+} chosen;
+
+static void listen(void *priv, enum at_level level, const char *text)
+{
+    (void)priv, (void)level;
+    chosen.apart = chosen.apart || strstr(text, "one after the other");
+}
+
+static bool pair(struct at_device *on, const char *run, struct at_forecast *forecast)
+{
+    struct at_log log = {.level = AT_LEVEL_INFO, .write = listen};
+    struct at_train_dpo_params p = tiny_dpo(run, 2);
+    p.train.batch = 1;
+    p.train.memory_limit = chosen.limit;
+    p.train.forecast = forecast;
+    chosen.apart = false;
+    return at_train_dpo(on, &p, &log);
+}
+
+// The largest limit, in tenths of what a pair takes, under which its pictures are taken one after the other.
+static void find_limit(void)
+{
+    struct at_forecast f;
+    struct at_device *dry = at_dry_open(dev, &quiet);
+    chosen.limit = 0;
+    AT_CHECK(dry && pair(dry, "none", &f));
+    size_t whole = dry->peak;
+    for (int i = 9; i > 0 && !chosen.apart; i--) {
+        chosen.limit = whole * (size_t)i / 10;
+        if (!pair(dry, "none", &f))
+            break;
+    }
+    AT_CHECK(chosen.apart);
+    at_device_close(&dry);
+}
+
+// One picture of a pair after the other: less memory, as forecast, and the same is learnt, also when it is stopped.
+static void pairs_are_taken_apart(void)
+{
+    forecast_is_exact("together", pair);
+    find_limit();
+    forecast_is_exact("apart", pair);
+    AT_CHECK(chosen.apart && dev->peak <= chosen.limit);
+    char runs[2][256];
+    for (int i = 0; i < 2; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "%s-%s", i ? "apart" : "together", dev->kind);
+        snprintf(runs[i], sizeof(runs[i]), "%s", scratch_path(name));
+    }
+    for (int step = 1; step <= 2; step++) {
+        AT_CHECK_NEAR(tiny_metric(runs[1], step, "policy_win") / tiny_metric(runs[0], step, "policy_win"), 1, 1e-5);
+        AT_CHECK_NEAR(tiny_metric(runs[1], step, "grad_norm") / tiny_metric(runs[0], step, "grad_norm"), 1, 1e-4);
+    }
+    char a[320], b[320];
+    struct at_train_dpo_params p = tiny_dpo(scratch_path("stopped"), 1);
+    p.train.batch = 1;
+    p.train.memory_limit = chosen.limit;
+    AT_CHECK(at_train_dpo(dev, &p, &quiet));
+    p.train.steps = 2;
+    p.train.resume = true;
+    AT_CHECK(at_train_dpo(dev, &p, &quiet));
+    snprintf(a, sizeof(a), "%s/checkpoint-000002/state.safetensors", runs[1]);
+    snprintf(b, sizeof(b), "%s/checkpoint-000002/state.safetensors", p.train.run);
+    AT_CHECK(tiny_same_files(a, b));
+}
+
 static void sampling_keeps_a_limit(void)
 {
     static const struct at_sample_item items[4] = {{"a", NULL, 1}, {"b", NULL, 2}, {"c", NULL, 3}, {"d", NULL, 4}};
@@ -311,11 +400,13 @@ int main(int argc, char **argv)
     AT_RUN(forecasts_are_exact);
     if (vulkan) {
         AT_RUN(halves_learn_the_same);
+        AT_RUN(pairs_are_taken_apart);
         AT_RUN(offloaded_jobs_are_the_same);
         AT_RUN(the_driver_agrees);
     } else {
         AT_RUN(limits_are_kept);
         AT_RUN(blocks_are_computed_again);
+        AT_RUN(pairs_are_taken_apart);
         AT_RUN(sampling_keeps_a_limit);
     }
     at_device_close(&dev);

@@ -141,7 +141,7 @@ static void adapters(void)
         return;
     float *values = at_calloc((size_t)fresh->part[AT_COMPONENT_UNET].params->total, sizeof(float));
     at_rng_normal(values, (size_t)fresh->part[AT_COMPONENT_UNET].params->total, 3, AT_STREAM_MAKE, 0);
-    AT_CHECK(at_lora_save(fresh, scratch_path("lora.safetensors"), values));
+    AT_CHECK(at_lora_save(fresh, scratch_path("lora.safetensors"), &values));
     struct at_lora *none = at_lora_open(model, scratch_path("lora.safetensors"), 0);
     struct at_lora *full = at_lora_open(model, scratch_path("lora.safetensors"), 1);
     AT_CHECK(draw_many(&(struct at_sample_params){.cfg = 4}, first));

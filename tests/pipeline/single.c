@@ -2,6 +2,8 @@
 // Checkpoints in one file: they draw what their folder draws, become one, find their tokenizer, say what they predict; and
 // files that are something else.
 #include "pipelines/model/model_folder.h"
+#include "pipelines/source/source_state.h"
+#include "pipelines/source/source_write.h"
 #include "tests/golden/single.h"
 #include "tests/pipeline/tiny.h"
 
@@ -127,6 +129,266 @@ static void sdxl_draws_as_its_folder(void)
     check_drawing(&sdxl, true, "<|endoftext|>");
 }
 
+// What is said, and the schedule's prediction and end.
+static void predicts(const struct at_source_options *reading, int prediction, bool zero_snr, const char *said)
+{
+    struct at_log *log = capture_start(&capture);
+    log->level = AT_LEVEL_INFO;
+    struct at_model_source *s = at_source_open(log, one_file(), reading);
+    struct at_schedule *schedule = s ? at_source_schedule(s) : NULL;
+    if (AT_CHECK(schedule)) {
+        AT_CHECK_INT(schedule->config.prediction, prediction);
+        AT_CHECK_INT(schedule->config.zero_snr, zero_snr);
+        AT_CHECK(said ? strstr(capture.text, said) != NULL : capture.messages == 0);
+    }
+    at_schedule_destroy(&schedule);
+    at_source_destroy(&s);
+}
+
+// --- writing ----------------------------------------------------------------------------------------------------------
+
+static bool write_model(const char *from, const struct at_source_options *reading, struct at_source_write_params p)
+{
+    struct at_source_options given = reading ? *reading : (struct at_source_options){0};
+    if (strstr(from, ".safetensors"))
+        given.tokenizer = small;
+    struct at_model_source *s = at_source_open(capture_start(&capture), from, &given);
+    bool ok = s && at_source_write(s, &p);
+    at_source_destroy(&s);
+    return ok;
+}
+
+// All that a component of both has is the same, bit for bit.
+static void same_component(const char *a, const char *b, const char *component)
+{
+    struct at_source_options given = {.tokenizer = small};
+    struct at_model_source *s[2] = {at_source_open(&capture.log, a, &given), at_source_open(&capture.log, b, &given)};
+    struct at_safetensors *w[2] = {s[0] ? at_source_weights(s[0], component) : NULL,
+                                   s[1] ? at_source_weights(s[1], component) : NULL};
+    if (AT_CHECK(w[0] && w[1])) {
+        AT_CHECK_INT(at_safetensors_count(w[0]), at_safetensors_count(w[1]));
+        for (size_t i = 0; i < at_safetensors_count(w[0]) && i < at_safetensors_count(w[1]); i++) {
+            const struct at_st_tensor *x = at_safetensors_at(w[0], i), *y = at_safetensors_at(w[1], i);
+            bool same = strcmp(x->name, y->name) == 0 && x->dtype == y->dtype && x->rank == y->rank &&
+                        memcmp(x->shape, y->shape, (size_t)x->rank * sizeof(*x->shape)) == 0 &&
+                        memcmp(x->data, y->data, (size_t)x->bytes) == 0;
+            if (!AT_CHECK(same))
+                printf("%s: %s\n", component, x->name);
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        at_safetensors_destroy(&w[i]);
+        at_source_destroy(&s[i]);
+    }
+}
+
+// What the original repository's file has, but for averages and buffers of training, is in ours and of the same shape.
+static void has_all_names(const struct single_model *m, const char *path)
+{
+    struct at_safetensors *st = at_safetensors_open(&capture.log, path);
+    int wrong = 0;
+    for (size_t i = 0; AT_CHECK(st) && i < m->count; i++) {
+        const struct single_tensor *t = &m->file[i];
+        const char *const absent[] = {"model_ema.", "betas", "alphas_cumprod", "denoiser."};
+        bool left_out = false;
+        for (int k = 0; k < 4; k++)
+            left_out = left_out || strncmp(t->name, absent[k], strlen(absent[k])) == 0;
+        const struct at_st_tensor *have = at_safetensors_find(st, t->name);
+        bool same = have && have->rank == t->rank &&
+                    memcmp(have->shape, t->shape, (size_t)t->rank * sizeof(*t->shape)) == 0;
+        if (left_out ? have != NULL : !same && wrong++ < 5)
+            printf("%s: %s\n", t->name, have ? "of another shape" : "missing");
+    }
+    AT_CHECK_INT(wrong, 0);
+    at_safetensors_destroy(&st);
+}
+
+static void check_writing(const struct single_model *m, bool xl, const char *pad, const char *architecture)
+{
+    static float pixels[2][PIXELS];
+    char folder[256], one[256], back[256];
+    snprintf(folder, sizeof(folder), "%s", scratch_path("folder"));
+    snprintf(one, sizeof(one), "%s", scratch_path("written.safetensors"));
+    snprintf(back, sizeof(back), "%s", scratch_path("back"));
+    AT_CHECK(at_path_remove(NULL, back) && at_path_remove(NULL, one) && write_folder(m, xl, pad));
+    AT_CHECK(write_model(folder, NULL, (struct at_source_write_params){.out = one}));
+    has_all_names(m, one);
+    AT_CHECK(write_model(one, NULL, (struct at_source_write_params){.out = back}));
+    static const char *const parts[] = {"unet", "vae", "text_encoder", "text_encoder_2"};
+    for (int i = 0; i < (xl ? 4 : 3); i++) {
+        same_component(folder, one, parts[i]);
+        same_component(folder, back, parts[i]);
+    }
+    if (AT_CHECK(draw(folder, pixels[0]) && draw(one, pixels[1])))
+        AT_CHECK(memcmp(pixels[0], pixels[1], sizeof(pixels[0])) == 0);
+    struct at_safetensors *st = at_safetensors_open(NULL, one);
+    if (AT_CHECK(st)) {
+        AT_CHECK_STR(at_safetensors_metadata(st, "modelspec.architecture"), architecture);
+        AT_CHECK_STR(at_safetensors_metadata(st, "modelspec.prediction_type"), "epsilon");
+        AT_CHECK_STR(at_safetensors_metadata(st, "modelspec.title"), "written");
+        AT_CHECK(!at_safetensors_find(st, "v_pred"));
+    }
+    at_safetensors_destroy(&st);
+    AT_CHECK(!write_model(folder, NULL, (struct at_source_write_params){.out = one}));
+    AT_CHECK(capture_says(&capture, "--force"));
+    AT_CHECK(write_model(folder, NULL, (struct at_source_write_params){.out = one, .replace = true, .convert = true,
+                                                                       .dtype = AT_ST_BF16}));
+    st = at_safetensors_open(NULL, one);
+    for (size_t i = 0; AT_CHECK(st) && i < at_safetensors_count(st); i++) {
+        const struct at_st_tensor *t = at_safetensors_at(st, i);
+        AT_CHECK(t->dtype == AT_ST_BF16 || strstr(t->name, "position_ids") || strstr(t->name, "logit_scale"));
+    }
+    at_safetensors_destroy(&st);
+}
+
+static void sd1_is_written(void)
+{
+    check_writing(&sd1, false, "<|endoftext|>", "stable-diffusion-v1");
+}
+
+static void sd2_is_written(void)
+{
+    check_writing(&sd2, false, "!", "stable-diffusion-v2-512");
+}
+
+static void sdxl_is_written(void)
+{
+    check_writing(&sdxl, true, "<|endoftext|>", "stable-diffusion-xl-v1-base");
+}
+
+// Files that others converted from diffusers have no last layer of OpenCLIP and no projection: all layers are read.
+static void sd2_without_its_last_layer(void)
+{
+    struct single_model m = sd2;
+    m.file = at_calloc(sd2.count, sizeof(*m.file));
+    m.count = 0;
+    for (size_t i = 0; m.file && i < sd2.count; i++)
+        if (!strstr(sd2.file[i].name, ".resblocks.2.") && !strstr(sd2.file[i].name, ".text_projection"))
+            m.file[m.count++] = sd2.file[i];
+    AT_CHECK(m.file && write_folder(&sd2, false, "!") && single_write(&m, one_file(), NULL, NULL, 0, NULL));
+    same_component(scratch_path("folder"), one_file(), "text_encoder");
+    at_free(m.file);
+}
+
+// What is predicted, and a schedule that ends in noise, come along.
+static void marks_are_written(void)
+{
+    static const float mark[1];
+    const struct at_st_item marks[] = {{.name = "v_pred", .dtype = AT_ST_F32, .data = mark},
+                                       {.name = "ztsnr", .dtype = AT_ST_F32, .data = mark}};
+    char folder[256];
+    snprintf(folder, sizeof(folder), "%s", scratch_path("marked"));
+    AT_CHECK(single_write(&sdxl, one_file(), NULL, marks, 2, NULL));
+    AT_CHECK(write_model(one_file(), NULL, (struct at_source_write_params){.out = folder}));
+    AT_CHECK(write_model(folder, NULL, (struct at_source_write_params){.out = one_file(), .replace = true}));
+    predicts(NULL, AT_PREDICTION_V, true, "by its key v_pred");
+}
+
+static bool same_fields(const char *path, const char *field, const char *value)
+{
+    struct at_json_doc *old = at_json_load(NULL, path), *doc = old ? at_json_create(NULL, false) : NULL;
+    for (struct at_json v = at_json_first(at_json_root(old)); doc && v.item; v = at_json_next(v))
+        if (strcmp(at_json_key(v), field) != 0)
+            at_json_put_copy(at_json_root(doc), at_json_key(v), v);
+    struct at_json_doc *given = at_json_parse(NULL, "value", value, strlen(value), NULL);
+    if (doc && given)
+        at_json_put_copy(at_json_root(doc), field, at_json_first(at_json_root(given)));
+    bool ok = doc && given && at_json_save(doc, path, true);
+    at_json_destroy(&given);
+    at_json_destroy(&doc);
+    at_json_destroy(&old);
+    return ok;
+}
+
+// What a file cannot say is refused by name, and nothing is written.
+static void what_a_file_cannot_say(void)
+{
+    static const struct {
+        const char *file, *field, *value, *said;
+    } changes[] = {
+        {"unet/config.json", "attention_head_dim", "[4]", "attention_head_dim of the unet is not what readers"},
+        {"unet/config.json", "norm_eps", "[0.001]", "the config of the unet is not"},
+        {"vae/config.json", "scaling_factor", "[0.5]", "scaling_factor of the vae"},
+        {"text_encoder/config.json", "hidden_act", "[\"gelu\"]", "write a folder instead"},
+        {"scheduler/scheduler_config.json", "beta_end", "[0.02]", "the noise schedule is not that of SD 1.x"},
+        {"scheduler/scheduler_config.json", "prediction_type", "[\"sample\"]", "the prediction (sample)"},
+    };
+    for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++) {
+        char path[512];
+        snprintf(path, sizeof(path), "%s/folder/%s", scratch, changes[i].file);
+        AT_CHECK(write_folder(&sd1, false, "<|endoftext|>") && same_fields(path, changes[i].field, changes[i].value));
+        AT_CHECK(!write_model(scratch_path("folder"), NULL,
+                              (struct at_source_write_params){.out = scratch_path("refused.safetensors")}));
+        AT_CHECK(capture_says(&capture, changes[i].said));
+        AT_CHECK(!at_file_exists(scratch_path("refused.safetensors")));
+    }
+}
+
+static size_t left_over(const char *part)
+{
+    char **names;
+    size_t n = 0, left = 0;
+    AT_CHECK(at_dir_list(NULL, scratch, &names, &n));
+    for (size_t i = 0; i < n; i++)
+        left += strstr(names[i], part) != NULL;
+    at_names_free(&names, n);
+    return left;
+}
+
+static bool stop(void *priv, double done)
+{
+    double *last = priv;
+    AT_CHECK(done >= *last && done <= 1);
+    *last = done;
+    return false;
+}
+
+static void nothing_is_left_of_what_stops(void)
+{
+    static const char *const outs[] = {"stopped", "stopped.safetensors"};
+    AT_CHECK(write_folder(&sdxl, true, "<|endoftext|>"));
+    for (int i = 0; i < 2; i++) {
+        double last = 0;
+        AT_CHECK(!write_model(scratch_path("folder"), NULL,
+                              (struct at_source_write_params){.out = scratch_path(outs[i]), .progress = stop, .priv = &last}));
+        AT_CHECK_INT(capture.log.error, AT_ERROR_INTERRUPTED);
+        AT_CHECK(last > 0);
+        AT_CHECK_INT(left_over("stopped"), 0);
+    }
+}
+
+static struct at_model_source *tested;
+
+static bool write_once(void)
+{
+    struct at_log quiet = {.write = at_log_drop};
+    tested->log = &quiet;
+    return at_source_write(tested, &(struct at_source_write_params){.out = scratch_path("fault-out.safetensors"), .replace = true});
+}
+
+static void writing_survives_allocation_faults(void)
+{
+    AT_CHECK(single_write(&sd2, one_file(), NULL, NULL, 0, NULL));
+    tested = at_source_open(capture_start(&capture), one_file(), &(struct at_source_options){.tokenizer = small});
+    struct at_log quiet = {.write = at_log_drop};
+    for (size_t n = 1; AT_CHECK(tested) && n < 20000; n = n < 40 ? n + 1 : n * 5 / 4) {
+        at_alloc_fail_at(n, false);
+        bool ok = write_once();
+        bool failed = at_alloc_failed();
+        at_alloc_fail_at(0, false);
+        AT_CHECK(ok || failed);
+        AT_CHECK_INT(left_over("fault-out"), ok);
+        AT_CHECK(at_path_remove(&quiet, scratch_path("fault-out.safetensors")));
+        if (!failed)
+            break;
+    }
+    if (tested)
+        tested->log = &quiet;
+    at_source_destroy(&tested);
+}
+
+// --- reading what is not as it should be --------------------------------------------------------------------------------
+
 static bool fails(const char *path, const struct at_source_options *reading, const char *part)
 {
     struct at_model *m = at_model_open(NULL, &(struct at_model_params){.path = path, .reading = reading, .check = true},
@@ -167,22 +429,6 @@ static void tokenizers(void)
     at_clip_tokenizer_destroy(&t);
     at_source_destroy(&s);
     AT_CHECK(at_path_remove(NULL, scratch_path("tokenizer")) && unsetenv("ATTUNE_TOKENIZER") == 0);
-}
-
-// What is said, and the schedule's prediction and end.
-static void predicts(const struct at_source_options *reading, int prediction, bool zero_snr, const char *said)
-{
-    struct at_log *log = capture_start(&capture);
-    log->level = AT_LEVEL_INFO;
-    struct at_model_source *s = at_source_open(log, one_file(), reading);
-    struct at_schedule *schedule = s ? at_source_schedule(s) : NULL;
-    if (AT_CHECK(schedule)) {
-        AT_CHECK_INT(schedule->config.prediction, prediction);
-        AT_CHECK_INT(schedule->config.zero_snr, zero_snr);
-        AT_CHECK(said ? strstr(capture.text, said) != NULL : capture.messages == 0);
-    }
-    at_schedule_destroy(&schedule);
-    at_source_destroy(&s);
 }
 
 static void predictions(void)
@@ -365,6 +611,14 @@ int main(void)
         AT_RUN(sd1_draws_as_its_folder);
         AT_RUN(sd2_draws_as_its_folder);
         AT_RUN(sdxl_draws_as_its_folder);
+        AT_RUN(sd1_is_written);
+        AT_RUN(sd2_is_written);
+        AT_RUN(sdxl_is_written);
+        AT_RUN(sd2_without_its_last_layer);
+        AT_RUN(marks_are_written);
+        AT_RUN(what_a_file_cannot_say);
+        AT_RUN(nothing_is_left_of_what_stops);
+        AT_RUN(writing_survives_allocation_faults);
         AT_RUN(tokenizers);
         AT_RUN(predictions);
         AT_RUN(unexpected_and_missing);

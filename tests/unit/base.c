@@ -68,6 +68,14 @@ static void every_half_survives_the_round_trip(void)
     AT_CHECK_INT(at_f16_from_f32(0x1.8p-25f), 1);
     AT_CHECK_INT(at_f16_from_f32(1.0f + 0x1p-11f), 0x3c00);
     AT_CHECK_INT(at_f16_from_f32(1.0f + 0x1.8p-10f), 0x3c02);
+    // A hair above a tie of halves: to the nearest float it is the tie, which goes to the even half below.
+    AT_CHECK_INT(at_f16_from_f32((float)(1 + 0x1p-11 + 0x1p-40)), 0x3c00);
+    AT_CHECK_INT(at_f16_from_f32(at_f32_odd_from_f64(1 + 0x1p-11 + 0x1p-40)), 0x3c01);
+    AT_CHECK_INT(at_f16_from_f32(at_f32_odd_from_f64(-(1 + 0x1.8p-10 - 0x1p-40))), 0xbc01);
+    AT_CHECK_INT(at_bf16_from_f32(at_f32_odd_from_f64(1 + 0x1p-8 + 0x1p-40)), 0x3f81);
+    AT_CHECK(at_f32_odd_from_f64(-0.5) == -0.5f && at_f32_odd_from_f64(0) == 0 && isnan(at_f32_odd_from_f64(NAN)));
+    AT_CHECK_INT(at_f16_from_f32(at_f32_odd_from_f64(0x1p-25 + 0x1p-60)), 1);
+    AT_CHECK(isinf(at_f32_odd_from_f64(INFINITY)));
 }
 
 static void allocation_faults_happen_once_or_for_ever(void)

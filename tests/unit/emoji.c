@@ -73,6 +73,7 @@ static void table_errors_name_the_line(void)
     read_text(HEAD "1F34G ; fully-qualified # x E0.6 red apple\n", ":3: bad code points");
     read_text(HEAD "D800 ; fully-qualified # x E0.6 red apple\n", ":3: bad code points");
     read_text(HEAD "1F34E ; fully-qualified # x red apple\n", ":3: no emoji version");
+    read_text(HEAD "1F34E ; fully-qualified # x Enan red apple\n", ":3: no emoji version");
     read_text(HEAD "1F34E ; fully-qualified # x E0.6\n", ":3: no name");
     read_text("1F34E ; fully-qualified # x E0.6 red apple\n", ":1: a row before");
     read_text("# nothing\n", "no fully-qualified emoji");

@@ -88,6 +88,23 @@ static void typed_members(void)
     AT_CHECK(!doc);
 }
 
+// As diffusers writes "lambda_min_clipped": -Infinity into scheduler_config.json.
+static void infinity_is_read_as_python_writes_it(void)
+{
+    static const char text[] = "{\"low\": -Infinity, \"list\": [Infinity], \"n\": 1}";
+    struct capture c;
+    struct at_json_doc *doc = parse(&c, text);
+    struct at_json root = at_json_root(doc);
+    double x;
+    AT_CHECK(doc && at_json_is_infinite(at_json_get(root, "low")) && !at_json_is_infinite(at_json_get(root, "n")));
+    AT_CHECK(at_json_is_infinite(at_json_at(at_json_get(root, "list"), 0)));
+    AT_CHECK(doc && !at_json_num(root, "low", 0, &x) && capture_says(&c, "\"low\": expected a number"));
+    at_json_destroy(&doc);
+    static const char *const bad[] = {"{\"a\": -Infinit}", "{\"a\": Infinity0}", "{\"a\": +Infinity}", "-Infinit"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        AT_CHECK(!parse(&c, bad[i]));
+}
+
 static void wrong_types_name_the_field(void)
 {
     static const char text[] = "{\"flag\": \"False\", \"n\": 2.5, \"big\": 1e16, \"inf\": 1e999, \"list\": [1, \"2\"], "
@@ -105,6 +122,7 @@ static void wrong_types_name_the_field(void)
     AT_CHECK(capture_says(&c, "f.json: field \"flag\": expected true or false, found the string \"False\""));
     AT_CHECK(!at_json_int(root, "n", 0, 0, 9, &n) && capture_says(&c, "\"n\": expected an integer"));
     AT_CHECK(!at_json_i64(root, "big", 0, &big) && capture_says(&c, "\"big\""));
+    AT_CHECK(at_json_is_infinite(at_json_get(root, "inf")) && !at_json_is_infinite(at_json_get(root, "big")));
     AT_CHECK(!at_json_num(root, "inf", 0, &x) && capture_says(&c, "\"inf\": expected a number"));
     AT_CHECK(!at_json_ints(root, "list", 0, 9, list, 2, &count) && capture_says(&c, "\"list[1]\""));
     AT_CHECK(!at_json_ints(root, "list", 0, 9, list, 1, &count) && capture_says(&c, "2 elements; at most 1"));
@@ -181,6 +199,7 @@ int main(void)
     AT_RUN(syntax_errors_have_a_place);
     AT_RUN(limits_hold);
     AT_RUN(typed_members);
+    AT_RUN(infinity_is_read_as_python_writes_it);
     AT_RUN(wrong_types_name_the_field);
     AT_RUN(writes_what_it_reads);
     AT_RUN(survives_allocation_faults);

@@ -65,7 +65,8 @@ static bool write_file(const char *path, float *values, float first)
         {.name = "d.scalar", .dtype = AT_ST_F32, .data = values},
     };
     const struct at_st_text metadata[] = {{"note", "\xc3\xa9 \"quoted\"\n"}, {"format", "pt"}};
-    return at_safetensors_write(NULL, path, &(struct at_st_content){items, 6, metadata, 2});
+    return at_safetensors_write(NULL, path, &(struct at_st_content){.items = items, .count = 6, .metadata = metadata,
+                                                                    .metadata_count = 2});
 }
 
 static void reads_what_it_wrote(void)
@@ -93,6 +94,78 @@ static void reads_what_it_wrote(void)
     at_safetensors_destroy(&st);
     AT_CHECK(!write_file(scratch_path("inf.safetensors"), values, 70000)); // F16 ends at 65504
     AT_CHECK(!at_file_exists(scratch_path("inf.safetensors")));
+}
+
+#define GIVEN 200000 // values, more than the writer asks for at once
+
+struct giving {
+    const struct at_st_item *items;
+    uint64_t next[2], most, told;
+    bool refuse, stop;
+};
+
+static float given(size_t item, uint64_t i)
+{
+    return (float)((int64_t)i - GIVEN / 2) / (item ? 8 : 7);
+}
+
+static bool give(void *priv, const struct at_st_item *item, uint64_t first, size_t n, float *out)
+{
+    struct giving *g = priv;
+    size_t k = (size_t)(item - g->items);
+    AT_CHECK(first == g->next[k]); // in order, each once
+    g->next[k] = first + n;
+    g->most = n > g->most ? n : g->most;
+    for (size_t i = 0; i < n; i++)
+        out[i] = given(k, first + i);
+    return !g->refuse || first == 0;
+}
+
+static bool tell(void *priv, uint64_t bytes)
+{
+    struct giving *g = priv;
+    AT_CHECK(bytes > g->told);
+    g->told = bytes;
+    return !g->stop;
+}
+
+// Values that are asked for when they are written make the file that values in memory make, and none if they fail.
+static void asks_for_values(void)
+{
+    static float values[2][GIVEN];
+    static const uint64_t shape[1] = {GIVEN};
+    struct at_st_item items[2] = {{.name = "a", .dtype = AT_ST_F16, .rank = 1, .shape = shape},
+                                  {.name = "b", .dtype = AT_ST_F32, .rank = 1, .shape = shape}};
+    char path[2][256];
+    struct giving g = {.items = items};
+    struct at_st_content content = {.items = items, .count = 2, .give = give, .written = tell, .priv = &g};
+    snprintf(path[0], sizeof(path[0]), "%s", scratch_path("given.safetensors"));
+    snprintf(path[1], sizeof(path[1]), "%s", scratch_path("held.safetensors"));
+    AT_CHECK(at_safetensors_write(NULL, path[0], &content));
+    AT_CHECK(g.next[0] == GIVEN && g.next[1] == GIVEN && g.most < GIVEN && g.told >= 1 << 20);
+    for (size_t k = 0; k < 2; k++) {
+        for (size_t i = 0; i < GIVEN; i++)
+            values[k][i] = given(k, i);
+        items[k].data = values[k];
+    }
+    AT_CHECK(at_safetensors_write(NULL, path[1], &(struct at_st_content){.items = items, .count = 2}));
+    struct at_map a, b;
+    if (AT_CHECK(at_file_map(NULL, path[0], &a) && at_file_map(NULL, path[1], &b)))
+        AT_CHECK(a.size == b.size && memcmp(a.data, b.data, a.size) == 0);
+    at_file_unmap(&a);
+    at_file_unmap(&b);
+    for (int i = 0; i < 2; i++) {
+        items[0].data = items[1].data = NULL;
+        g = (struct giving){.items = items, .refuse = i == 0, .stop = i == 1};
+        AT_CHECK(!at_safetensors_write(NULL, scratch_path("never.safetensors"), &content));
+    }
+    char **names;
+    size_t n, left = 0;
+    AT_CHECK(at_dir_list(NULL, scratch, &names, &n));
+    for (size_t i = 0; i < n; i++)
+        left += strstr(names[i], "never") != NULL;
+    AT_CHECK_INT(left, 0);
+    at_names_free(&names, n);
 }
 
 static void refuses_what_it_cannot_write(void)
@@ -301,6 +374,7 @@ int main(void)
     scratch_make();
     AT_RUN(reads_what_python_wrote);
     AT_RUN(reads_what_it_wrote);
+    AT_RUN(asks_for_values);
     AT_RUN(refuses_what_it_cannot_write);
     AT_RUN(damaged_files_are_refused);
     AT_RUN(sharded_sets);

@@ -138,9 +138,6 @@ static void what_cannot_be_is_refused(void)
     struct at_sampler_params ten = {.steps = 10};
     refused("{\"_class_name\":\"DPMSolverMultistepScheduler\",\"algorithm_type\":\"sde-dpmsolver++\"}", ten,
             "\"algorithm_type\": \"sde-dpmsolver++\" is not supported");
-    refused("{\"_class_name\":\"DPMSolverMultistepScheduler\",\"solver_order\":3}", ten, "solver_order");
-    refused("{\"_class_name\":\"EulerDiscreteScheduler\",\"timestep_type\":\"continuous\"}", ten, "timestep_type");
-    refused("{\"_class_name\":\"DDPMScheduler\",\"variance_type\":\"learned_range\"}", ten, "variance_type");
     refused("{\"_class_name\":\"LCMScheduler\",\"original_inference_steps\":0}", ten, "original_inference_steps");
     refused("{\"_class_name\":\"LCMScheduler\"}", (struct at_sampler_params){.steps = 51}, "distilled for 50");
     refused("{}", (struct at_sampler_params){.steps = 0}, "choose 1 to 1000");
@@ -153,6 +150,63 @@ static void what_cannot_be_is_refused(void)
             (struct at_sampler_params){.steps = 10, .kind = AT_SAMPLER_DDPM}, "zero signal");
     refused("{\"steps_offset\":600}", (struct at_sampler_params){.steps = 1, .kind = AT_SAMPLER_DPMPP_2M},
             "past the last one");
+}
+
+// What a file asks of its own sampler keeps no other from running.
+static void a_sampler_that_is_not_here_leaves_the_schedule(void)
+{
+#define DPMPP "{\"_class_name\":\"DPMSolverMultistepScheduler\","
+#define EULER "{\"_class_name\":\"EulerDiscreteScheduler\","
+    static const char *const files[][2] = {
+        {DPMPP "\"solver_order\":3}", "\"solver_order\": 3 is not"},
+        {DPMPP "\"algorithm_type\":\"dpmsolver\"}", "\"algorithm_type\": \"dpmsolver\" is not"},
+        {DPMPP "\"solver_type\":\"heun\"}", "solver_type"},
+        {DPMPP "\"use_lu_lambdas\":true}", "\"use_lu_lambdas\": true is not"},
+        {DPMPP "\"use_exponential_sigmas\":true}", "use_exponential_sigmas"},
+        {DPMPP "\"use_flow_sigmas\":true}", "use_flow_sigmas"},
+        {DPMPP "\"variance_type\":\"learned_range\"}", "variance_type"},
+        {DPMPP "\"lambda_min_clipped\":-5.1}", "\"lambda_min_clipped\": -5.1 is not"},
+        {EULER "\"timestep_type\":\"continuous\"}", "timestep_type"},
+        {EULER "\"interpolation_type\":\"log_linear\"}", "interpolation_type"},
+        {EULER "\"use_beta_sigmas\":true}", "use_beta_sigmas"},
+        {EULER "\"sigma_max\":10}", "\"sigma_max\": is not supported, only null"},
+        {"{\"_class_name\":\"DDPMScheduler\",\"variance_type\":\"learned_range\"}", "variance_type"},
+    };
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+        refused(files[i][0], (struct at_sampler_params){.steps = 10}, files[i][1]);
+        AT_CHECK(strstr(message, "--sampler") && strstr(message, "scheduler_config.json: field"));
+        struct at_schedule *s = parse(files[i][0]);
+        struct at_sampler_params other = {.steps = 10, .kind = AT_SAMPLER_DDIM};
+        struct at_sampler *sampler = s ? at_sampler_create(s, &other, &the_log) : NULL;
+        AT_CHECK(sampler);
+        at_sampler_destroy(&sampler);
+        at_schedule_destroy(&s);
+    }
+}
+
+// The last step of DPM-Solver++ looks back, or not, as the file says.
+static void the_last_step_is_as_the_file_says(void)
+{
+    static const struct {
+        const char *file;
+        int steps;
+        bool looks_back;
+    } cases[] = {
+        {DPMPP "\"final_sigmas_type\":\"sigma_min\"}", 10, false},
+        {DPMPP "\"final_sigmas_type\":\"sigma_min\"}", 20, true},
+        {DPMPP "\"final_sigmas_type\":\"sigma_min\",\"lower_order_final\":false}", 10, true},
+        {DPMPP "\"final_sigmas_type\":\"sigma_min\",\"euler_at_final\":true}", 20, false},
+        {DPMPP "\"lower_order_final\":false}", 20, false},
+        {DPMPP "\"lambda_min_clipped\":-Infinity}", 20, false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct at_schedule *s = parse(cases[i].file);
+        struct at_sampler *sampler =
+            s ? at_sampler_create(s, &(struct at_sampler_params){.steps = cases[i].steps}, &the_log) : NULL;
+        AT_CHECK(sampler && (sampler->step[cases[i].steps - 1].next_before != 0) == cases[i].looks_back);
+        at_sampler_destroy(&sampler);
+        at_schedule_destroy(&s);
+    }
 }
 
 static void memory_runs_out(void)
@@ -179,6 +233,8 @@ int main(void)
     AT_RUN(runs_match_diffusers);
     AT_RUN(any_sampler_takes_any_file);
     AT_RUN(what_cannot_be_is_refused);
+    AT_RUN(a_sampler_that_is_not_here_leaves_the_schedule);
+    AT_RUN(the_last_step_is_as_the_file_says);
     AT_RUN(memory_runs_out);
     return at_test_end();
 }

@@ -221,10 +221,18 @@ static void absent_fields_take_the_defaults(void)
     if (!AT_CHECK(s != NULL))
         return;
     AT_CHECK_INT(s->config.train_steps, 1000);
-    AT_CHECK(s->config.clip_sample && s->config.set_alpha_to_one && s->config.clip_range == 1);
+    AT_CHECK(!s->config.clip_sample && !s->config.set_alpha_to_one && s->config.clip_range == 1);
+    AT_CHECK(s->foreign && strcmp(s->foreign, "PNDMScheduler") == 0);
     AT_CHECK_INT(s->config.steps_offset, 0);
     AT_CHECK_NEAR(s->alphas[0], 0.9999, 1e-7);
-    AT_CHECK(s->final_alpha == 1);
+    AT_CHECK(s->final_alpha == s->alphas[0]);
+    at_schedule_destroy(&s);
+    s = parse("{\"_class_name\":\"HeunDiscreteScheduler\"}");
+    AT_CHECK(s && s->config.beta_start == 0.00085 && s->config.beta_end == 0.012 && !s->config.clip_sample);
+    AT_CHECK(s && s->config.spacing == AT_SPACING_LINSPACE && s->config.beta_schedule == AT_BETA_LINEAR);
+    at_schedule_destroy(&s);
+    s = parse("{\"_class_name\":\"DDIMParallelScheduler\"}");
+    AT_CHECK(s && !s->foreign && s->config.clip_sample && s->final_alpha == 1);
     at_schedule_destroy(&s);
     s = parse("{\"beta_start\":0.00085,\"beta_end\":0.012,\"beta_schedule\":\"scaled_linear\",\"clip_sample\":false,"
               "\"set_alpha_to_one\":false,\"steps_offset\":1,\"trained_betas\":null}");
@@ -251,6 +259,8 @@ static void bad_files_are_refused_by_field(void)
         {"{\"num_train_timesteps\":2,\"trained_betas\":[0.1,\"x\"]}", "\"trained_betas[1]\": expected a number"},
         {"{\"num_train_timesteps\":2,\"trained_betas\":[0.1,7]}", "trained_betas[1] is 7"},
         {"{\"_class_name\":\"FlowMatchEulerDiscreteScheduler\",\"shift\":3}", "flow matching"},
+        {"{\"_class_name\":\"EDMDPMSolverMultistepScheduler\",\"sigma_max\":80}", "EDM"},
+        {"{\"_class_name\":\"NoSuchScheduler\"}", "NoSuchScheduler is no schedule that is known here"},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct at_schedule *s = parse(bad[i][0]);

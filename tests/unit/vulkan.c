@@ -424,16 +424,21 @@ static void without_vulkan_the_log_says_what_to_install(void)
     AT_CHECK(!at_vk_enumerate(&log_, &infos, &n) && !infos && n == 0);
     check_failure(AT_ERROR_DEVICE, "ATTUNE_VK_DISABLE");
     unsetenv("ATTUNE_VK_DISABLE");
-    const char *old = getenv("VK_ICD_FILENAMES");
-    char *kept = old ? at_strdup(old) : NULL;
-    setenv("VK_ICD_FILENAMES", "/nonexistent.json", 1);
+    static const char *const names[] = {"VK_DRIVER_FILES", "VK_ICD_FILENAMES"}; // newer loaders read the first, older the second
+    char *kept[2];
+    for (int i = 0; i < 2; i++) {
+        kept[i] = getenv(names[i]) ? at_strdup(getenv(names[i])) : NULL;
+        setenv(names[i], "/nonexistent.json", 1);
+    }
     AT_CHECK(!at_vk_device_open(&(struct at_vk_device_params){.log = &log_}));
     check_failure(AT_ERROR_DEVICE, "mesa-vulkan-drivers");
-    if (kept)
-        setenv("VK_ICD_FILENAMES", kept, 1);
-    else
-        unsetenv("VK_ICD_FILENAMES");
-    at_free(kept);
+    for (int i = 0; i < 2; i++) {
+        if (kept[i])
+            setenv(names[i], kept[i], 1);
+        else
+            unsetenv(names[i]);
+        at_free(kept[i]);
+    }
 }
 
 // The whole life of a device; true if every part of it worked.
