@@ -244,7 +244,7 @@ static void other_kinds_are_refused_by_name(void)
         {TIME ".hada_w1_a", "LoHa"}, {TIME ".lokr_w1", "LoKr"}, {TIME ".dora_scale", "DoRA"},
         {"unet.conv_in.lora_magnitude_vector.weight", "DoRA"}, {TIME ".on_input", "(IA)^3"},
         {TIME ".oft_blocks", "OFT"}, {TIME ".a1.weight", "GLoRA"}, {CONV ".lora_mid.weight", "Tucker"},
-        {TIME ".diff", "differences of whole weights"},
+        {"emb_params", "textual inversion"}, {TIME ".diff", "differences of whole weights"},
         {"unet.conv_in.lora_B.bias", "bias"}, {"transformer.x.lora_A.weight", "transformer model"},
         {"lora_unet_double_blocks_0_img_mod_lin.lora_up.weight", "transformer model"},
     };
