@@ -215,12 +215,28 @@ static bool add_tensors(struct at_safetensors *st, const char *name, struct at_j
     return ok;
 }
 
+const char *at_st_foreign(const void *data, size_t size)
+{
+    const uint8_t *b = data;
+    if (size > 8 && b[8] == '{')
+        return NULL; // its length may well begin as a pickle does
+    if (size >= 4 && (memcmp(b, "PK\3\4", 4) == 0 || (b[0] == 0x80 && b[1] >= 2 && b[1] <= 5 && b[2] != 0)))
+        return "a pickle (.ckpt, .pt, .bin), which is not read: loading one can run any code in it; convert it to "
+               "safetensors, or download the .safetensors file";
+    if (size >= 4 && memcmp(b, "GGUF", 4) == 0)
+        return "a GGUF file, which is not read; take the weights as .safetensors";
+    return NULL;
+}
+
 bool at_st_add_bytes(struct at_safetensors *st, const char *path, const uint8_t *bytes, size_t size)
 {
     static const struct at_json_limits limits = {.bytes = AT_ST_HEADER_LIMIT, .values = 16000000, .depth = 8};
     const char *name = at_arena_strf(st->arena, "%s", path);
     if (!name)
         return at_fail_memory(st->log, strlen(path));
+    const char *foreign = at_st_foreign(bytes, size);
+    if (foreign)
+        return at_fail(st->log, AT_ERROR_INPUT, "%s: this is %s", name, foreign);
     if (size < 8)
         return at_fail(st->log, AT_ERROR_INPUT, "%s: %zu bytes is too short for a safetensors file", name, size);
     uint64_t length = 0;
