@@ -11,9 +11,9 @@ static bool run(struct at_cli *cli, int argc, char **argv)
     static const struct at_command *const commands[] = {&at_command_sample, &at_command_invert, &at_command_train, NULL};
     static const struct at_command_group group = {
         .name = "attune plan",
-        .about = "Memory and arithmetic of a command, before it runs: put plan in front of it. The memory is that of the "
-                 "device and is exact; the time is a lower bound. Nothing is written. --json, right after plan, prints "
-                 "JSON.",
+        .about = "Memory and arithmetic of a command, before it runs: put plan in front of it. The memory of the "
+                 "device is exact, that of the host but for a few MiB and drivers' own; the time is a lower bound. "
+                 "Nothing is written. --json, right after plan, prints JSON.",
         .commands = commands,
         .example = "  attune plan train dpo -o runs/warm --batch 32 --memory-limit 200M\n"
                    "  attune plan --json sample -p \"red apple\" --count 16\n"

@@ -152,6 +152,7 @@ static bool run(struct at_cli *cli, int argc, char **argv)
                    "  attune sample -m v2-1_768.safetensors --tokenizer clip --prediction v_prediction -p cherries\n"
                    "  attune sample -m stable-diffusion-2-1 --variant bf16 --allow-unexpected -p cherries\n"
                    "  attune sample -m sdxl-base -p \"a red kite\" --vae-tile 512 --preview 5 --preview-vae taesdxl --preview-keep\n"
+                   "  attune sample -m sdxl-base -p \"a red kite\" --memory-limit 6G --json -o kites\n"
                    "  attune sample -p cherries --device vulkan --activations f16 --guard\n"
                    "  attune sample -p cherries --rng torch --seed 42 --cfg 9 --cfg-rescale 0.7\n",
     };

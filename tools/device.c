@@ -138,7 +138,8 @@ void at_device_put_memory(struct at_json object, const struct at_device *dev)
     at_json_put_int(memory, "peak", (int64_t)dev->peak);
     if (strcmp(dev->kind, "vulkan") == 0)
         at_json_put_int(memory, "driver", (int64_t)at_vk_memory_usage(at_vulkan_device(dev)).device_peak);
-    at_json_put_int(memory, "host", (int64_t)at_alloc_peak());
+    at_json_put_int(memory, "host", (int64_t)dev->peak_used[AT_USE_HOST]);
+    at_json_put_int(memory, "process", (int64_t)at_alloc_peak());
     if (getrusage(RUSAGE_SELF, &usage) == 0)
         at_json_put_int(memory, "resident", (int64_t)usage.ru_maxrss * 1024);
 }

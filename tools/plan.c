@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/plan.h"
 
+#include "core/base/alloc.h"
 #include "core/graph/dry.h"
 #include "pipelines/bench/ceilings.h"
 
@@ -22,6 +23,7 @@ struct forecast {
     const struct at_device *dry;
     double flops, flop_rate; // of the whole job; a second, at most
     size_t disk;             // bytes written; 0: not said
+    size_t process;          // bytes of the host
     const char *knobs;
 };
 
@@ -31,7 +33,10 @@ struct at_device *at_cli_device(struct at_cli *cli, const struct at_device_choic
     if (!dev || !cli->planning)
         return dev;
     cli->planning->real = dev;
-    return at_dry_open(dev, &cli->log);
+    struct at_device *dry = at_dry_open(dev, &cli->log);
+    if (dry)
+        at_dry_count_host(dry);
+    return dry;
 }
 
 static double mib(size_t bytes)
@@ -58,8 +63,10 @@ static void print_text(const struct forecast *f, const struct at_forecast *train
             printf("  %-11s %.1f MiB\n", uses[i].label, mib(f->dry->peak_used[i]));
     if (f->dry->memory)
         printf("  of          %.0f MiB that the device has\n", mib(f->dry->memory));
+    printf("host memory   %.1f MiB at most", mib(f->process));
     if (f->dry->peak_used[AT_USE_HOST])
-        printf("host memory   %.1f MiB of offloaded weights\n", mib(f->dry->peak_used[AT_USE_HOST]));
+        printf(", %.1f of them offloaded weights", mib(f->dry->peak_used[AT_USE_HOST]));
+    printf("%s\n", f->dry->own_memory ? "" : ", the above included");
     printf("arithmetic    %.3g GFLOP", f->flops * 1e-9);
     if (training)
         printf(": %.3g to begin with, %" PRId64 " steps of %.3g", training->setup_flops * 1e-9, steps,
@@ -82,6 +89,7 @@ static bool print_json(struct at_cli *cli, const struct forecast *f, const struc
     at_json_put_int(memory, "peak", (int64_t)f->dry->peak);
     for (int i = 0; i < AT_USES; i++)
         at_json_put_int(memory, uses[i].key, (int64_t)f->dry->peak_used[i]);
+    at_json_put_int(memory, "process", (int64_t)f->process);
     at_json_put_int(memory, "device", (int64_t)f->dry->memory);
     at_json_put_num(root, "flops", f->flops);
     if (training) {
@@ -113,6 +121,7 @@ bool at_plan_print_training(struct at_cli *cli, const struct at_device *dry, con
     const struct at_forecast *t = &cli->planning->forecast;
     struct forecast f = {
         .dry = dry,
+        .process = at_alloc_peak(),
         .flops = t->setup_flops + (double)params->steps * t->step_flops,
         .disk = t->checkpoint,
         .knobs = "--memory-limit (cuts batches, computes again), --vae-tile, --batch with --accumulate, --size, --rank, --no-full",
@@ -122,7 +131,7 @@ bool at_plan_print_training(struct at_cli *cli, const struct at_device *dry, con
 
 bool at_plan_print_sampling(struct at_cli *cli, const struct at_device *dry)
 {
-    struct forecast f = {.dry = dry, .flops = at_dry_flops(dry),
-                         .knobs = "--memory-limit (fewer pictures at once), --vae-tile, --batch, --width and --height, --cfg 1"};
+    struct forecast f = {.dry = dry, .flops = at_dry_flops(dry), .process = at_alloc_peak(),
+                         .knobs = "--memory-limit (fewer pictures at once, weights in turn), --vae-tile, --batch, --width and --height, --cfg 1"};
     return print(cli, &f, NULL, 0);
 }

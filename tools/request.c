@@ -48,7 +48,8 @@ void at_request_options(struct at_options *o, struct at_request *r)
         {"crop", 0, AT_OPTION_TEXT, &r->crop, "TOP,LEFT", "SDXL: where it is told the picture was cut", .zero = "0,0"},
         {"batch", 0, AT_OPTION_INT, &r->batch, "N", "images at once", .zero = "chosen", .min = 0, .max = 4096},
         {"memory-limit", 0, AT_OPTION_SIZE, &r->memory_limit, "SIZE",
-         "memory of the device to stay within, such as 2G: fewer images at once as needed",
+         "memory of the device to stay within, such as 2G: fewer images at once as needed, then weights that come and go, "
+         "then prompt and negative prompt in turn",
          .zero = "what the device has"},
         at_tile_option(&r->tile_word),
         {"quiet", 'q', AT_OPTION_FLAG, &r->quiet, NULL, "no progress", .here = true},

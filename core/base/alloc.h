@@ -20,9 +20,9 @@ void at_free(void *block);
 // Makes room for `need` items in a growable array of `size`-byte items: *items and *capacity are updated.
 bool at_grow(void **items, size_t *capacity, size_t need, size_t size);
 
-// The most bytes that were allocated here at a time; libraries' own memory, drivers' above all, is not among them.
+// The most bytes that were allocated here at a time; what libraries and drivers take for themselves is not among them.
 size_t at_alloc_peak(void);
-// Bytes that count as allocated although they are not: for forecasts.
+// Bytes that count as allocated although they come from elsewhere (host memory of a GPU), or would (forecasts).
 void at_alloc_assume(size_t bytes);
 void at_alloc_assume_end(size_t bytes);
 

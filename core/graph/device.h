@@ -44,6 +44,7 @@ struct at_device {
     size_t real_size; // 4 or 8
     size_t max_chunk; // largest allocation; 0: no limit
     size_t memory;    // all there is; 0: not known
+    size_t staging;   // of the host's memory, kept for transfers
     enum at_weights weights; // set before weights are allocated
     bool own_memory;  // apart from the host's: weights can be offloaded from it
     bool offload;     // frozen weights are to live in host memory (at_fetch); only with own_memory

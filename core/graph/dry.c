@@ -12,10 +12,11 @@ struct dry {
     struct at_device dev;
     const struct at_device *like;
     atomic_ullong flops; // runs on several threads add to it
+    bool counts_host;
 };
 
 struct at_buffer {
-    char none;
+    size_t assumed; // of the host
 };
 
 struct at_run {
@@ -23,26 +24,46 @@ struct at_run {
 };
 
 static const char kind[] = "dry";
-static struct at_buffer nothing; // all buffers
 
 static void close_device(struct at_device *dev)
 {
+    const struct dry *d = (const struct dry *)dev;
+    at_alloc_assume_end(d->counts_host ? d->like->staging : 0);
     at_free(dev);
+}
+
+static struct at_buffer *create(struct at_device *dev, size_t bytes, bool host)
+{
+    if (dev->max_chunk && bytes > dev->max_chunk) {
+        at_fail(dev->log, AT_ERROR_DEVICE, "%.1f MiB are needed in one piece, but the device allocates at most %.1f MiB",
+                (double)bytes / (1 << 20), (double)dev->max_chunk / (1 << 20));
+        return NULL;
+    }
+    struct at_buffer *b = at_calloc(1, sizeof(*b));
+    if (!b) {
+        at_fail_memory(dev->log, sizeof(*b));
+        return NULL;
+    }
+    b->assumed = host && ((const struct dry *)dev)->counts_host ? bytes : 0;
+    at_alloc_assume(b->assumed);
+    return b;
 }
 
 static struct at_buffer *buffer_create(struct at_device *dev, size_t bytes)
 {
-    if (!dev->max_chunk || bytes <= dev->max_chunk)
-        return &nothing;
-    at_fail(dev->log, AT_ERROR_DEVICE, "%.1f MiB are needed in one piece, but the device allocates at most %.1f MiB",
-            (double)bytes / (1 << 20), (double)dev->max_chunk / (1 << 20));
-    return NULL;
+    return create(dev, bytes, !dev->own_memory);
+}
+
+static struct at_buffer *host_create(struct at_device *dev, size_t bytes)
+{
+    return create(dev, bytes, true);
 }
 
 static void buffer_destroy(struct at_device *dev, struct at_buffer *b)
 {
     (void)dev;
-    (void)b;
+    at_alloc_assume_end(b->assumed);
+    at_free(b);
 }
 
 static bool write_buffer(struct at_device *dev, struct at_buffer *b, size_t offset, const void *data, int64_t n,
@@ -93,7 +114,7 @@ static void release_run(struct at_device *dev, struct at_run *run)
 static const struct at_device_api api = {
     .close = close_device,
     .buffer_create = buffer_create,
-    .host_create = buffer_create,
+    .host_create = host_create,
     .buffer_destroy = buffer_destroy,
     .write = write_buffer,
     .read = read_buffer,
@@ -129,6 +150,13 @@ struct at_device *at_dry_open(const struct at_device *like, struct at_log *log)
 bool at_is_dry(const struct at_device *dev)
 {
     return dev && dev->kind == kind;
+}
+
+void at_dry_count_host(struct at_device *dev)
+{
+    struct dry *d = (struct dry *)dev;
+    d->counts_host = true;
+    at_alloc_assume(d->like->staging);
 }
 
 double at_dry_flops(const struct at_device *dev)

@@ -13,6 +13,9 @@
 // `like` lends its limits and its scratch sizes, and must outlive the dry device.
 struct at_device *at_dry_open(const struct at_device *like, struct at_log *log);
 bool at_is_dry(const struct at_device *dev); // false for NULL
+// From now on what is allocated here counts as the host's memory too (at_alloc_peak), where a real device would take it
+// from there: of the CPU all, of others what is offloaded.
+void at_dry_count_host(struct at_device *dev);
 // Floating-point operations of all runs so far, by what the operators declare.
 double at_dry_flops(const struct at_device *dev);
 

@@ -110,6 +110,14 @@ bool at_file_map(struct at_log *log, const char *path, struct at_map *map)
     return true;
 }
 
+void at_file_map_pass(const struct at_map *map, const uint8_t *bytes, size_t size)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = ((uintptr_t)bytes + page - 1) / page * page;
+    uintptr_t end = (uintptr_t)(bytes + size) / page * page;
+    if (map->size && begin < end)
+        (void)madvise((void *)begin, end - begin, MADV_DONTNEED); // advice: nothing hangs on it
+}
+
 void at_file_unmap(struct at_map *map)
 {
     if (map->size)

@@ -23,6 +23,8 @@ struct at_map {
     size_t size;
 };
 AT_NODISCARD bool at_file_map(struct at_log *log, const char *path, struct at_map *map);
+// Bytes of the map that will not be read again soon leave the process's memory; they are read anew if they are.
+void at_file_map_pass(const struct at_map *map, const uint8_t *bytes, size_t size);
 void at_file_unmap(struct at_map *map); // a zeroed map is fine
 
 struct at_file_writer;

@@ -414,6 +414,16 @@ const char *at_safetensors_metadata(const struct at_safetensors *st, const char 
     return NULL;
 }
 
+void at_safetensors_pass(const struct at_safetensors *st, const struct at_st_tensor *t)
+{
+    for (; st; st = st->of)
+        for (size_t i = 0; i < st->map_count; i++) {
+            const struct at_map *map = &st->maps[i];
+            if (t->data >= map->data && t->data + t->bytes <= map->data + map->size)
+                at_file_map_pass(map, t->data, (size_t)t->bytes);
+        }
+}
+
 bool at_safetensors_to_f32(const struct at_safetensors *st, const struct at_st_tensor *t, float *out)
 {
     return at_safetensors_part_to_f32(st, t, 0, t->elements, out);

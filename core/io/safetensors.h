@@ -73,6 +73,8 @@ struct at_safetensors *at_weights_open(struct at_log *log, const char *dir, cons
 bool at_weights_exist(const char *dir, const char *base, const char *variant);
 // Fails with what is in the folder in their place: other variants, shards without an index, pickles.
 bool at_weights_missing(struct at_log *log, const char *dir, const char *base, const char *variant);
+// The tensor's values have been read and will not be soon again: they need not stay in memory.
+void at_safetensors_pass(const struct at_safetensors *st, const struct at_st_tensor *t);
 // Frees and unmaps, once no view is left; sets *st to NULL; a pointer to NULL is fine.
 void at_safetensors_destroy(struct at_safetensors **st);
 

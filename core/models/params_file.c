@@ -151,6 +151,8 @@ static bool load_one(struct loading *l, const struct at_param *param)
     bool ok = true;
     for (int64_t first = 0; t && ok && first < total; first += part)
         ok = load_part(l, param, t, first, total - first < part ? total - first : part, &found);
+    if (t)
+        at_safetensors_pass(l->file, t);
     if (found.infinite)
         at_listing_add(&l->nans, at_st_origin(t));
     else if (found.wide)

@@ -318,6 +318,7 @@ struct at_device *at_vulkan_open(const struct at_vulkan_params *params, struct a
     const struct at_vk_info *info = at_vk_device_info(v->vk);
     v->dev = (struct at_device){.api = &api, .log = log, .kind = "vulkan", .real_size = 4, .own_memory = true};
     v->dev.max_chunk = info->max_buffer < SIZE_MAX ? (size_t)info->max_buffer : SIZE_MAX;
+    v->dev.staging = (size_t)at_vk_staging_bytes(v->vk);
     v->dev.memory = info->memory < SIZE_MAX ? (size_t)info->memory : SIZE_MAX;
     snprintf(v->dev.name, sizeof(v->dev.name), "%.127s", info->name);
     return &v->dev;

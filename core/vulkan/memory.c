@@ -76,6 +76,7 @@ static bool allocate(struct at_vk_buffer *buffer, const char *name)
                        buffer->host ? "host-visible" : "device", name, need.size >> 20);
     buffer->charged = need.size;
     *(buffer->host ? &dev->host_allocated : &dev->allocated) += need.size;
+    at_alloc_assume(buffer->host ? need.size : 0);
     if (dev->allocated > dev->peak)
         dev->peak = dev->allocated;
     return AT_VK(dev->log, vkBindBufferMemory(dev->handle, buffer->handle, buffer->memory, 0));
@@ -132,6 +133,7 @@ void at_vk_buffer_destroy(struct at_vk_buffer **pbuffer)
     vkDestroyBuffer(dev->handle, buffer->handle, NULL);
     vkFreeMemory(dev->handle, buffer->memory, NULL); // unmaps
     *(buffer->host ? &dev->host_allocated : &dev->allocated) -= buffer->charged;
+    at_alloc_assume_end(buffer->host ? buffer->charged : 0);
     at_free(buffer);
     *pbuffer = NULL;
 }
@@ -191,12 +193,16 @@ static bool check_range(const struct at_vk_buffer *buffer, uint64_t offset, uint
                    "bytes %" PRIu64 " + %" PRIu64 " lie outside a buffer of %" PRIu64, offset, size, buffer->size);
 }
 
+uint64_t at_vk_staging_bytes(const struct at_vk_device *dev)
+{
+    return dev->info.max_buffer < STAGING_BYTES ? dev->info.max_buffer : STAGING_BYTES;
+}
+
 static bool make_staging(struct at_vk_device *dev)
 {
-    uint64_t size = dev->info.max_buffer < STAGING_BYTES ? dev->info.max_buffer : STAGING_BYTES;
+    struct at_vk_buffer_params params = {.size = at_vk_staging_bytes(dev), .host = true, .name = "staging"};
     if (!dev->staging)
-        dev->staging =
-            at_vk_buffer_create(dev, &(struct at_vk_buffer_params){.size = size, .host = true, .name = "staging"});
+        dev->staging = at_vk_buffer_create(dev, &params);
     return dev->staging != NULL;
 }
 

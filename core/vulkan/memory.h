@@ -29,6 +29,9 @@ void *at_vk_buffer_map(const struct at_vk_buffer *buffer);
 AT_NODISCARD bool at_vk_buffer_write(struct at_vk_buffer *buffer, uint64_t offset, const void *data, size_t size);
 AT_NODISCARD bool at_vk_buffer_read(struct at_vk_buffer *buffer, uint64_t offset, void *data, size_t size);
 
+// Of the buffer through which they go.
+uint64_t at_vk_staging_bytes(const struct at_vk_device *dev);
+
 // Memory in use, in bytes.
 struct at_vk_usage {
     uint64_t device, device_peak, host;

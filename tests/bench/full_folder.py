@@ -4,8 +4,8 @@
 mapped files, loading, sampling, memory.
 
     python3 tests/bench/full_folder.py sdxl /tmp/sdxl
-    build/attune plan sample -m /tmp/sdxl -p "a red kite" --size 256
-    build/attune sample -m /tmp/sdxl -p "a red kite" --size 256 --steps 1 --cfg 1 -o /tmp/kite.png
+    build/attune plan sample -m /tmp/sdxl -p "a red kite" --width 256 --height 256
+    build/attune sample -m /tmp/sdxl -p "a red kite" --width 256 --height 256 --steps 1 --cfg 1 -o /tmp/kite.png
 
 Weights are f16, normal with a deviation of half of 1 / sqrt(fan in); norms are ones and zeros. Pictures are noise. sd15
 takes 2.1 GB of disk, sdxl 6.9 GB. Needs torch, diffusers, transformers, safetensors.

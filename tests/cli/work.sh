@@ -29,7 +29,16 @@ cp one.png first.png
 expect 3 '--force replaces it' sample -p 'Red apple!' --seed 5 --steps 2 -o one.png --device cpu
 expect 0 'in one.png' sample -p 'Red apple!' --seed 5 --steps 2 -o one.png --device cpu --force
 same one.png first.png
-expect 0 '"resident":' sample -p a --steps 1 -o sizes --device cpu --json
+# What a plan says of the host's memory is what is then taken, but for what reads and writes files.
+process() {
+    "$attune" "$@" | sed -n 's/.*"process":[^0-9]*\([0-9]*\).*/\1/p'
+}
+said=$(process plan --json sample -p a --count 4 --steps 1 --device cpu)
+took=$(process sample -p a --count 4 --steps 1 -o sizes --device cpu --json -q)
+if [ $((took - said)) -lt -1000000 ] || [ $((took - said)) -gt 8000000 ] || [ "$said" -lt 20000000 ]; then
+    failures=$((failures + 1))
+    echo "FAIL said $said bytes, took $took"
+fi
 expect 0 '1 image in torch' sample -p a --rng torch --cfg-rescale 0.7 --sampler euler_a --steps 2 -o torch --device cpu
 grep -q 'CFG rescale: 0.7, Seed: 0, .*RNG: CPU' torch/00001-0-a.png || { failures=$((failures + 1)); echo 'FAIL no rng'; }
 expect 0 '1 image in euler' sample -p a --sampler dpmpp_2m --karras --steps 3 -o euler --device cpu

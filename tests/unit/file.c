@@ -227,6 +227,40 @@ static void gzip(void)
              capture_says(&c, "unpacks to more than 100 bytes"));
 }
 
+// Pages that the process holds.
+static long resident(void)
+{
+    long all = 0, held = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    AT_CHECK(f && fscanf(f, "%ld %ld", &all, &held) == 2);
+    if (f)
+        fclose(f);
+    return held;
+}
+
+static void what_was_read_leaves_memory(void)
+{
+    struct capture c;
+    size_t size = (size_t)16 << 20;
+    uint8_t *bytes = at_calloc(size, 1);
+    struct at_map map = {0};
+    memset(bytes, 7, size);
+    AT_CHECK(at_file_replace(capture_start(&c), scratch_path("large"), bytes, size) &&
+             at_file_map(&c.log, scratch_path("large"), &map));
+    at_free(bytes);
+    long sum = 0, before = resident();
+    for (size_t i = 0; i < map.size; i += 4096)
+        sum += map.data[i];
+    long read = resident();
+    at_file_map_pass(&map, map.data + 100, map.size - 200);
+    long passed = resident();
+    AT_CHECK(read - before > 3500 && passed - before < 500);
+    for (size_t i = 0; i < map.size; i += 4096)
+        sum -= map.data[i];
+    AT_CHECK_INT(sum, 0); // it is read anew
+    at_file_unmap(&map);
+}
+
 int main(void)
 {
     scratch_make();
@@ -238,6 +272,7 @@ int main(void)
     AT_RUN(folders);
     AT_RUN(a_folder_is_replaced_whole);
     AT_RUN(paths);
+    AT_RUN(what_was_read_leaves_memory);
     scratch_remove();
     return at_test_end();
 }
