@@ -338,17 +338,18 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
     return ok || at_fail_unsaid(log);
 }
 
-// The policy and its reference are not the same graph, so that halves round them differently, and beta multiplies that.
-static bool check_device(const struct at_device *dev, struct at_log *log)
+// A policy of all weights and its reference are not the same graph, so that halves round them differently, and beta
+// multiplies that.
+static bool check_device(const struct at_device *dev, bool full, struct at_log *log)
 {
-    return dev->activations != AT_F16 ||
-           at_fail(log, AT_ERROR_USAGE, "train dpo with --activations f16: the loss multiplies the difference between the "
-                   "model and its reference by beta, and with it the rounding of halves; use --activations f32");
+    return dev->activations != AT_F16 || !full ||
+           at_fail(log, AT_ERROR_USAGE, "--activations f16 with --full: halves round the model and its reference "
+                   "differently, and the loss multiplies that by beta; use --activations f32, or train an adapter");
 }
 
 bool at_train_dpo(struct at_device *dev, const struct at_train_dpo_params *params, struct at_log *log)
 {
     struct at_train_dpo_params p = *params;
     p.train.pairs = true;
-    return check_device(dev, log) && check_params(&p, log) && at_train_fit(dev, &p.train, run_job, &p, log) && run_job(dev, &p, log);
+    return check_device(dev, p.full, log) && check_params(&p, log) && at_train_fit(dev, &p.train, run_job, &p, log) && run_job(dev, &p, log);
 }

@@ -193,7 +193,7 @@ static void offloaded_jobs_are_the_same(void)
                  tiny_metric(scratch_path("lora-vulkan"), step, "loss"));
 }
 
-// Activations in halves: forecasts hold, less memory is taken, and little else changes. DPO refuses them.
+// Activations in halves: forecasts hold, less memory is taken, and little else changes. DPO of all weights refuses them.
 static void halves_learn_the_same(void)
 {
     size_t whole = 0;
@@ -205,7 +205,8 @@ static void halves_learn_the_same(void)
         whole = dev->peak_used[AT_USE_TENSORS];
     }
     forecast_is_exact("sample-f16", sample);
-    AT_CHECK(!lora(dev, scratch_path("refused"), NULL) && !at_dir_exists(scratch_path("refused")));
+    forecast_is_exact("lora-f16", lora);
+    AT_CHECK(!full(dev, scratch_path("refused"), NULL) && !at_dir_exists(scratch_path("refused")));
     AT_CHECK_INT(quiet.error, AT_ERROR_USAGE);
     quiet.error = AT_ERROR_NONE;
     dev->activations = AT_F32;
