@@ -114,6 +114,8 @@ static bool run(struct at_cli *cli, int argc, char **argv)
                    "  attune train dpo -o runs/seen --steps 100 --sample-every 25 --sample-prompts prompts.txt \\\n"
                    "      --sample-steps 20 --sample-cfg 4 --vae-tile off\n"
                    "  attune train dpo -m v1-5.safetensors --tokenizer clip -d pairs --size 512 --batch 2 -o runs/v15\n"
+                   "  attune train dpo -m sdxl -d pairs --size 1024 --batch 1 --accumulate 8 --device vulkan \\\n"
+                   "      --weights f16 --offload --activations f16 --memory-limit 1G -o runs/xl\n"
                    "  attune grid -m embedded -m embedded+runs/warm -m embedded+runs/coin -p \"red apple\" -o grid\n",
     };
     struct dpo d = {.params = {

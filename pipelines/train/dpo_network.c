@@ -41,7 +41,8 @@ static bool open_network(struct at_dpo_network *n, const struct at_dpo_network_p
     struct side policy = {p, p->m}, reference = {p, p->frozen};
     struct at_spread_params trained = {.dev = p->dev, .items = p->items, .build = build, .priv = &policy,
                                        .gradient = true, .at_once = p->at_once, .recompute = p->recompute};
-    struct at_spread_params frozen = {.dev = p->dev, .items = p->at_once ? p->at_once : p->items, .build = build, .priv = &reference};
+    struct at_spread_params frozen = {.dev = p->dev, .items = p->at_once ? p->at_once : p->items,
+                                      .build = build, .priv = &reference};
     n->items = p->items;
     if (!(n->on = at_calloc((size_t)p->items, sizeof(float))) || !(n->off = at_calloc((size_t)p->items, sizeof(float))))
         return at_fail_memory(log, (size_t)p->items * sizeof(float));

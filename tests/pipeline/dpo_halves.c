@@ -12,8 +12,11 @@
 #include <math.h>
 #include <string.h>
 
+#define MOST 64 // pairs in a batch
+
 static int steps = 8, batches = 2, pairs = 2;
 static double beta = 2000;
+static bool measuring; // other numbers than the test's: nothing is known of what should come out
 static struct capture capture;
 static struct at_device *dev;
 
@@ -51,43 +54,83 @@ static bool run_pairs(const char *name, enum at_dtype type)
     return ok;
 }
 
-// Adds the gradient of pair i (from 0) to sum, which is allocated if it is NULL. Returns how many values it has; 0: failed.
-static size_t add_gradient(const char *name, int i, double **sum)
+// The gradient of pair i (from 0), to be freed, and how many values it has. NULL: failed.
+static float *read_gradient(const char *name, int i, size_t *n)
 {
     char path[320];
     snprintf(path, sizeof(path), "%s/checkpoint-%06d/state.safetensors", scratch_path(name), i + 1);
     struct at_safetensors *file = at_safetensors_open(&capture.log, path);
     const struct at_st_tensor *t = file ? at_safetensors_find(file, "lora.moments") : NULL;
-    size_t n = AT_CHECK(t) ? (size_t)t->shape[0] / 2 : 0;
-    if (n && !*sum)
-        *sum = at_calloc(n, sizeof(**sum));
-    for (size_t k = 0; *sum && k < n; k++) {
-        float g;
-        memcpy(&g, (const char *)t->data + k * sizeof(g), sizeof(g));
-        (*sum)[k] += (double)g;
-    }
+    *n = AT_CHECK(t) ? (size_t)t->shape[0] / 2 : 0;
+    float *g = t ? at_calloc(*n, sizeof(*g)) : NULL;
+    if (g)
+        memcpy(g, t->data, *n * sizeof(*g));
     at_safetensors_destroy(&file);
-    return n;
+    return g;
 }
 
-// A batch in f32 and in halves.
+// Of two gradients: the distance, of the norm of the first, and the cosine.
+struct likeness {
+    double distance, cosine;
+};
+
+static struct likeness compare(const float *a, const float *b, size_t n)
+{
+    double aa = 0, bb = 0, ab = 0, dd = 0;
+    for (size_t k = 0; k < n; k++) {
+        double x = (double)a[k], y = (double)b[k];
+        aa += x * x;
+        bb += y * y;
+        ab += x * y;
+        dd += (x - y) * (x - y);
+    }
+    return (struct likeness){sqrt(dd / aa), ab / sqrt(aa * bb)};
+}
+
+static void add(float *sum, const float *x, size_t n)
+{
+    for (size_t k = 0; k < n; k++)
+        sum[k] += x[k];
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+// A batch in f32 and in halves, what its pairs contribute, and, for scale, one half of the batch beside the other.
 static void compare_batch(int number)
 {
-    double *g[2] = {NULL}, aa = 0, bb = 0, ab = 0, dd = 0;
+    float *sum[2][2] = {{NULL}}; // of the two halves of the batch; in f32, in f16
+    double single[MOST];
     size_t n = 0;
-    for (int i = 0; i < 2 * pairs; i++)
-        n = add_gradient(i % 2 ? "f16" : "f32", number * pairs + i / 2, &g[i % 2]);
-    for (size_t k = 0; g[0] && g[1] && k < n; k++) {
-        aa += g[0][k] * g[0][k];
-        bb += g[1][k] * g[1][k];
-        ab += g[0][k] * g[1][k];
-        dd += (g[0][k] - g[1][k]) * (g[0][k] - g[1][k]);
+    for (int i = 0; i < pairs; i++) {
+        float *g[2];
+        for (int f = 0; f < 2; f++)
+            g[f] = read_gradient(f ? "f16" : "f32", number * pairs + i, &n);
+        single[i] = g[0] && g[1] ? compare(g[0], g[1], n).distance : NAN;
+        for (int f = 0; f < 2; f++) {
+            float **to = &sum[2 * i / pairs][f];
+            *to = *to ? *to : at_calloc(n, sizeof(float));
+            if (AT_CHECK(g[f] && *to))
+                add(*to, g[f], n);
+            at_free(g[f]);
+        }
     }
-    printf("batch %d of %d: gradients differ by %.1e of their norm, cosine 1 - %.1e\n", number + 1, pairs, sqrt(dd / aa),
-           1 - ab / sqrt(aa * bb));
-    AT_CHECK(sqrt(dd / aa) < 0.05 && ab / sqrt(aa * bb) > 0.999);
-    at_free(g[0]);
-    at_free(g[1]);
+    if (!AT_CHECK(sum[0][0] && sum[0][1] && sum[1][0] && sum[1][1]))
+        return;
+    struct likeness scale = compare(sum[0][0], sum[1][0], n);
+    for (int f = 0; f < 2; f++)
+        add(sum[0][f], sum[1][f], n);
+    struct likeness batch = compare(sum[0][0], sum[0][1], n);
+    qsort(single, (size_t)pairs, sizeof(*single), by_value);
+    printf("gradient of %d pairs off by %.1e of its norm, cosine %.5f; of one pair by %.1e (median), at most %.1e; "
+           "half a batch against the other: cosine %.2f\n", pairs, batch.distance, batch.cosine, single[pairs / 2],
+           single[pairs - 1], scale.cosine);
+    AT_CHECK(measuring || (batch.distance < 0.02 && batch.cosine > 0.9995));
+    for (int i = 0; i < 4; i++)
+        at_free(sum[i / 2][i % 2]);
 }
 
 static void compare_margins(void)
@@ -102,7 +145,7 @@ static void compare_margins(void)
     int n = batches * pairs;
     printf("z of %d pairs: %.3g (root of its mean square), in halves off by %.1e, at most %.1e\n", n, sqrt(sum / n),
            sqrt(off / n), most);
-    AT_CHECK(sqrt(off / n) < 0.05 * beta / 2000);
+    AT_CHECK(measuring || sqrt(off / n) < 0.03);
 }
 
 static void an_adapter_learns_the_same_in_halves(void)
@@ -183,6 +226,11 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc && i <= 3; i++)
         *numbers[i - 1] = atoi(argv[i]);
     beta = argc > 4 ? atof(argv[4]) : beta;
+    measuring = argc > 1;
+    if (pairs < 2 || pairs > MOST) {
+        printf("PAIRS: 2 to %d\n", MOST);
+        return 1;
+    }
     dev = at_vulkan_open(&(struct at_vulkan_params){.select = getenv("ATTUNE_TEST_DEVICE")}, capture_start(&capture));
     if (!dev)
         return AT_SKIP;
