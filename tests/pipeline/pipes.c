@@ -391,7 +391,7 @@ int main(int argc, char **argv)
         AT_RUN(dpo_bit_by_bit);
     }
     at_safetensors_destroy(&io);
-    at_device_close(&dev);
+    tiny_close(&dev);
     scratch_remove();
     return at_test_end();
 }

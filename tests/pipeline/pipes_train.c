@@ -196,7 +196,7 @@ int main(int argc, char **argv)
     AT_RUN(from_pictures);
     AT_RUN(latent_consistency_models_are_refused);
     AT_RUN(benches);
-    at_device_close(&dev);
+    tiny_close(&dev);
     scratch_remove();
     return at_test_end();
 }

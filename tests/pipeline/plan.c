@@ -409,7 +409,7 @@ int main(int argc, char **argv)
         AT_RUN(pairs_are_taken_apart);
         AT_RUN(sampling_keeps_a_limit);
     }
-    at_device_close(&dev);
+    tiny_close(&dev);
     scratch_remove();
     return at_test_end();
 }
