@@ -80,8 +80,6 @@ static bool complete(void *priv, struct at_log *log)
                        "--target, --text-encoder, --text-lr and --lora belong; leave one or the other out");
     if (!at_adapter_complete(&d->adapter, log))
         return false;
-    if (d->adapter.lora.text)
-        return at_fail(log, AT_ERROR_USAGE, "--text-encoder: attune train dpo adapts the denoiser alone");
     p->lora = d->adapter.lora;
     p->train.text_lr = d->adapter.text_lr;
     if (p->train.lr == 0)
