@@ -31,13 +31,13 @@ static void add_options(struct at_options *o, struct job *j)
     struct at_eval_params *p = &j->params;
     const struct at_option rows[] = {
         {"model", 'm', AT_OPTION_LIST, &j->models, "MODEL", "given twice: the second is judged against the first; "
-         "a model folder or .safetensors checkpoint; MODEL+LORA[:SCALE] adds an adapter, the word embedded or + is the embedded model", .required = true},
+         "a model folder or .safetensors checkpoint; MODEL+LORA[:SCALE] adds an adapter, more of them add up, the word embedded or + is the embedded model", .required = true},
         {"prompt", 'p', AT_OPTION_LIST, &j->prompts, "TEXT", "what to draw", .zero = "all held-out emoji names"},
         {"prompt-file", 'f', AT_OPTION_TEXT, &j->file, "FILE", "prompts, one a line, or .json", .zero = "none"},
         {"reward", 'r', AT_OPTION_LIST, &j->rewards, "NAME", "taste, fidelity, saturation", .zero = "all three"},
         {"seeds", 0, AT_OPTION_I64, &j->seeds, "N", "images a prompt", .min = 1, .max = 1000},
         {"seed", 0, AT_OPTION_SEED, &p->first_seed, "N", "of the first image"},
-        {"steps", 's', AT_OPTION_INT, &p->steps, "N", "steps of the sampler (DDIM)", .min = 1, .max = 1000},
+        {"steps", 's', AT_OPTION_INT, &p->steps, "N", "steps of the model's own sampler", .min = 1, .max = 1000},
         {"cfg", 0, AT_OPTION_REAL, &p->cfg, "X", "guidance scale", .min = 0.001, .max = 1000},
         {"cfg-rescale", 0, AT_OPTION_REAL, &p->cfg_rescale, "X", AT_REQUEST_RESCALE, .min = 0, .max = 1},
         {"rng", 0, AT_OPTION_CHOICE, &j->rng, "NAME", AT_REQUEST_RNG, .choices = at_rng_names},
@@ -66,15 +66,12 @@ static bool parse_models(struct job *j)
         if (!at_loaded_parse(log, j->models.items[i], NULL, l))
             return false;
         l->reading = &j->reading;
-        if (l->count > 1)
-            return at_fail(log, AT_ERROR_USAGE, "%s: one adapter a model here", j->models.items[i]);
         j->sides[i] = (struct at_eval_side){.label = at_loaded_label(l), .model = l->path, .reading = l->reading,
-                                            .lora = l->count ? l->files[0].path : NULL,
-                                            .strength = l->count ? l->files[0].scale : 0};
+                                            .adapter_count = l->count};
         if (!j->sides[i].label)
             return at_fail_memory(log, sizeof(*l));
-        if (l->count && l->files[0].scale == 0)
-            return at_fail(log, AT_ERROR_USAGE, "%s: an adapter of strength 0 does nothing", j->models.items[i]);
+        for (int k = 0; k < l->count; k++)
+            j->sides[i].adapters[k] = (struct at_eval_adapter){l->files[k].path, l->files[k].scale};
         if (!at_loaded_check(l, log))
             return false;
     }
@@ -231,7 +228,8 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .synopsis = "-m FIRST -m SECOND [options]",
         .about = "Both models draw every prompt from equal noise; a reward says which picture is better. The interval "
                  "is Wilson's over prompts; a tie counts as half a win. Fidelity and taste know emoji names only.",
-        .example = "  attune eval -m + -m +runs/warm --csv scores.csv\n",
+        .example = "  attune eval -m + -m +runs/warm --csv scores.csv\n"
+                   "  attune eval -m sdxl+style.safetensors:0.6 -m sdxl+style.safetensors:0.6+runs/xl -f prompts.txt -r saturation\n",
     };
     struct job j = {.cli = cli, .seeds = 1, .params = {.steps = 25, .cfg = AT_EVAL_CFG}};
     struct at_options *o = at_options_create(&usage, &cli->log);

@@ -6,8 +6,10 @@
 #include "core/cpu/cpu.h"
 #include "core/vulkan/device.h"
 #include "core/vulkan/executor.h"
+#include "core/vulkan/memory.h"
 
 #include <string.h>
+#include <sys/resource.h>
 
 void at_device_options(struct at_options *options, struct at_device_choice *choice)
 {
@@ -127,4 +129,16 @@ struct at_device *at_device_choose(const struct at_device_choice *choice, struct
     if (choice->offload && !dev->offload)
         at_warn(log, "--offload does nothing here: the CPU computes in the host's memory");
     return dev;
+}
+
+void at_device_put_memory(struct at_json object, const struct at_device *dev)
+{
+    struct at_json memory = at_json_put_object(object, "memory");
+    struct rusage usage = {0};
+    at_json_put_int(memory, "peak", (int64_t)dev->peak);
+    if (strcmp(dev->kind, "vulkan") == 0)
+        at_json_put_int(memory, "driver", (int64_t)at_vk_memory_usage(at_vulkan_device(dev)).device_peak);
+    at_json_put_int(memory, "host", (int64_t)at_alloc_peak());
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        at_json_put_int(memory, "resident", (int64_t)usage.ru_maxrss * 1024);
 }

@@ -4,6 +4,7 @@
 #define TOOLS_DEVICE_H
 
 #include "core/graph/device.h"
+#include "core/io/json.h"
 #include "tools/options.h"
 
 struct at_device_choice {
@@ -18,5 +19,8 @@ struct at_device_choice {
 void at_device_options(struct at_options *options, struct at_device_choice *choice);
 // NULL on failure. auto: the best hardware GPU, else the CPU; a GPU that does not open is warned about.
 struct at_device *at_device_choose(const struct at_device_choice *choice, struct at_log *log);
+// "memory" of a result, in bytes: the most of the device's that was taken, by attune's count and by the driver's, of its
+// own allocations on the host, and that the process was resident in.
+void at_device_put_memory(struct at_json object, const struct at_device *dev);
 
 #endif

@@ -118,7 +118,7 @@ bool at_loaded_check(const struct at_loaded *l, struct at_log *log)
 
 bool at_loaded_open(struct at_device *dev, struct at_loaded *l, struct at_log *log)
 {
-    l->model = at_model_open(dev, &(struct at_model_params){.path = l->path, .reading = l->reading}, log);
+    l->model = at_model_open(dev, &(struct at_model_params){.path = l->path, .reading = l->reading, .lazy = true}, log);
     for (int i = 0; l->model && i < l->count; i++) {
         l->loras[i] = at_lora_open(l->model, l->files[i].path, l->files[i].scale);
         if (!l->loras[i])

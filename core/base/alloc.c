@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/base/alloc.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+#define LARGE (4 * HUGE_PAGE) // from here on, blocks ask for huge pages: rows that lie far apart cost fewer page walks
 
 static atomic_size_t countdown; // 0: no fault planned
 static atomic_bool persist, happened;
@@ -38,30 +43,66 @@ bool at_alloc_failed(void)
     return atomic_load(&happened);
 }
 
+static atomic_size_t used, most;
+
+static void count(size_t bytes)
+{
+    size_t now = atomic_fetch_add(&used, bytes) + bytes, before = atomic_load(&most);
+    while (now > before && !atomic_compare_exchange_weak(&most, &before, now))
+        ;
+}
+
+static void *counted(void *block)
+{
+    if (block)
+        count(malloc_usable_size(block));
+    return block;
+}
+
+void at_alloc_assume(size_t bytes)
+{
+    count(bytes);
+}
+
+void at_alloc_assume_end(size_t bytes)
+{
+    atomic_fetch_sub(&used, bytes);
+}
+
+size_t at_alloc_peak(void)
+{
+    return atomic_load(&most);
+}
+
 void *at_calloc(size_t n, size_t size)
 {
     if (fault())
         return NULL;
-    return calloc(n ? n : 1, size ? size : 1);
+    return counted(calloc(n ? n : 1, size ? size : 1));
 }
 
 void *at_calloc_aligned(size_t n, size_t size)
 {
     if (fault() || (size && n > (SIZE_MAX - 64) / size))
         return NULL;
-    size_t bytes = (n * size + 63) & ~(size_t)63;
-    void *block = aligned_alloc(64, bytes ? bytes : 64);
+    size_t grain = n * size >= LARGE ? HUGE_PAGE : 64, bytes = (n * size + 63) & ~(size_t)63;
+    void *block = aligned_alloc(grain, bytes ? bytes : 64);
+    if (block && grain == HUGE_PAGE)
+        (void)madvise(block, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); // a wish
     if (block)
         memset(block, 0, bytes ? bytes : 64);
-    return block;
+    return counted(block);
 }
 
 void *at_realloc(void *block, size_t n, size_t size)
 {
     if (fault() || (size && n > SIZE_MAX / size))
         return NULL;
-    size_t bytes = n * size;
-    return realloc(block, bytes > 0 ? bytes : 1);
+    size_t bytes = n * size, before = block ? malloc_usable_size(block) : 0;
+    void *grown = realloc(block, bytes > 0 ? bytes : 1);
+    if (grown)
+        atomic_fetch_sub(&used, before);
+    return counted(grown);
 }
 
 char *at_strdup(const char *text)
@@ -88,6 +129,8 @@ char *at_strf(const char *fmt, ...)
 
 void at_free(void *block)
 {
+    if (block)
+        atomic_fetch_sub(&used, malloc_usable_size(block));
     free(block);
 }
 

@@ -57,6 +57,9 @@ const char *at_st_origin(const struct at_st_tensor *tensor); // its name in the 
 
 struct at_safetensors;
 
+// What bytes are that are of another kind of file with weights, as in "this is %s": a pickle, GGUF. NULL: none known.
+const char *at_st_foreign(const void *data, size_t size);
+
 // Maps one file. NULL on failure. The log must outlive the result.
 struct at_safetensors *at_safetensors_open(struct at_log *log, const char *path);
 // The same from memory, which stays the caller's and must outlive the result. `name` stands in messages.

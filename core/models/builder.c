@@ -58,16 +58,24 @@ void at_scope_pop(struct at_builder *b)
     enter(b, NULL);
 }
 
-static struct at_node *leaf(struct at_builder *b, struct at_params *params, const char *name, struct at_shape shape,
-                            enum at_layout layout, struct at_init init)
+// The weight where it lies; *host: that is the host's memory.
+static struct at_node *leaf_at_home(struct at_builder *b, struct at_params *params, const char *name,
+                                    struct at_shape shape, enum at_layout layout, struct at_init init, bool *host)
 {
     const struct at_param *p = at_params_declare(params, name, shape, layout, init);
     if (!p)
         return at_graph_fail(b->g, "cannot use the weight %s", name);
     const struct at_piece *piece = params->piece_count ? &params->pieces[p->piece] : NULL;
-    struct at_node *w = at_graph_leaf(b->g, name, shape, piece ? piece->store : NULL,
-                                      piece ? piece->grad[b->replica] : NULL, p->at);
-    return piece && piece->use == AT_USE_HOST ? at_fetch(b->g, w) : w;
+    *host = piece && piece->use == AT_USE_HOST;
+    return at_graph_leaf(b->g, name, shape, piece ? piece->store : NULL, piece ? piece->grad[b->replica] : NULL, p->at);
+}
+
+static struct at_node *leaf(struct at_builder *b, struct at_params *params, const char *name, struct at_shape shape,
+                            enum at_layout layout, struct at_init init)
+{
+    bool host = false;
+    struct at_node *w = leaf_at_home(b, params, name, shape, layout, init, &host);
+    return host ? at_fetch(b->g, w) : w;
 }
 
 struct at_node *at_build_param(struct at_builder *b, const char *name, struct at_shape shape, enum at_layout layout,
@@ -214,9 +222,9 @@ struct at_node *at_build_layer_norm(struct at_builder *b, const char *name, stru
 struct at_node *at_build_embedding(struct at_builder *b, const char *name, struct at_node *ids, int64_t rows,
                                    int64_t width, float deviation)
 {
-    at_scope_push(b, "%s", name);
-    struct at_node *table = at_build_param(b, "weight", AT_SHAPE(rows, width), AT_LAYOUT_PLAIN,
-                                           (struct at_init){AT_INIT_NORMAL, deviation});
-    at_scope_pop(b);
-    return at_embed(b->g, table, ids);
+    char text[2 * AT_SCOPE_TEXT];
+    bool host;
+    struct at_node *table = leaf_at_home(b, b->params, full_name(b, name, ".weight", text), AT_SHAPE(rows, width),
+                                         AT_LAYOUT_PLAIN, (struct at_init){AT_INIT_NORMAL, deviation}, &host);
+    return at_embed(b->g, table, ids); // which reads a few rows, wherever they are
 }

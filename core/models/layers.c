@@ -90,11 +90,15 @@ static void add_layer(void *priv, const char *name, struct at_shape w)
         at_free(copy);
         return;
     }
+    char text[KEY], *original = NULL;
+    bool has = list->unet && at_unet_original_name(list->unet, name, text, sizeof(text));
+    if (has)
+        list->ok = (original = at_strdup(text));
     struct at_layer *layer = &l->list[l->count++];
     *layer = (struct at_layer){.component = list->component, .name = copy, .out = w.dim[0], .in = w.dim[w.rank - 1],
                                .kernel = w.rank == 4 ? (int)w.dim[1] : 1, .conv = w.rank == 4,
-                               .original = list->unet ? at_unet_original_name(list->unet, name) : NULL};
-    list->ok = add_key(l, list->component, layer->name) && add_key(l, list->component, layer->original);
+                               .original = original};
+    list->ok = list->ok && add_key(l, list->component, layer->name) && add_key(l, list->component, layer->original);
 }
 
 // A component is built once, on no device, for its layers to be named.

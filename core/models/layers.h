@@ -57,7 +57,7 @@ struct at_layers *at_layers_family(struct at_log *log, enum at_family family);
 const struct at_layer *at_layers_find(const struct at_layers *layers, enum at_component component, const char *name);
 
 // The original implementation's name (CompVis latent-diffusion, Stability-AI generative-models) of a UNet's layer or
-// parameter stem, freed with at_free; NULL if there is none, or no memory.
-char *at_unet_original_name(const struct at_unet_config *config, const char *name);
+// parameter stem into `out`; false if there is none, or it is longer than `size`.
+bool at_unet_original_name(const struct at_unet_config *config, const char *name, char *out, size_t size);
 
 #endif

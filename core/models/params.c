@@ -20,16 +20,23 @@ struct at_params *at_params_create(struct at_log *log)
     return p;
 }
 
-void at_params_destroy(struct at_params **params)
+void at_params_release(struct at_params *p)
 {
-    struct at_params *p = *params;
-    if (!p)
-        return;
     for (int i = 0; i < p->piece_count; i++) {
         at_store_destroy(&p->pieces[i].store);
         for (int r = 0; r < AT_REPLICAS; r++)
             at_store_destroy(&p->pieces[i].grad[r]);
     }
+    p->piece_count = 0;
+    p->dev = NULL;
+}
+
+void at_params_destroy(struct at_params **params)
+{
+    struct at_params *p = *params;
+    if (!p)
+        return;
+    at_params_release(p);
     at_free(p->pieces);
     for (int i = 0; i < p->count; i++)
         at_free(p->list[i].name);

@@ -78,6 +78,8 @@ void at_params_choose_types(struct at_params *p, enum at_weights weights, const 
 // of f32). dev NULL: sizes only. Leaves of graphs built before do not see it: build the graph again. A weight larger
 // than the device allocates is an error, by name.
 AT_NODISCARD bool at_params_allocate(struct at_params *p, struct at_device *dev, int replicas);
+// Takes the memory back; at_params_allocate gives it again, of the same types. Graphs built before hold what is gone.
+void at_params_release(struct at_params *p);
 // Fills in initial values: a function of (seed, position, init).
 AT_NODISCARD bool at_params_init(struct at_params *p, uint64_t seed);
 // Reads every parameter from the file under `prefix` + name. Missing, mis-shaped and unexpected names are listed and are

@@ -66,15 +66,20 @@ AT_NODISCARD bool at_eval_compare(const struct at_eval_params *params, size_t re
 AT_NODISCARD bool at_eval_csv(const char *path, const struct at_eval_params *params, const char *const *labels,
                               const struct at_drawings *const *drawings, size_t count, struct at_log *log);
 
+struct at_eval_adapter {
+    const char *file;
+    float strength;
+};
+
 // One side of `attune eval`.
 struct at_eval_side {
     const char *label;
     const char *model; // NULL: the embedded one
     const struct at_source_options *reading; // of its files; NULL: as they are
-    const char *lora;  // file, or NULL
-    float strength;    // of the LoRA; 0: 1
+    struct at_eval_adapter adapters[AT_MODEL_ADAPTERS];
+    int adapter_count;
 };
-// The whole job: opens both models one after the other (a once only, if b differs by its LoRA alone), draws, compares
+// The whole job: opens both models one after the other (a once only, if b differs by its adapters alone), draws, compares
 // by every reward into comparisons[reward_count]. csv: file to write, or NULL.
 AT_NODISCARD bool at_eval(struct at_device *dev, const struct at_eval_side *a, const struct at_eval_side *b,
                           const struct at_eval_params *params, const char *csv, struct at_comparison *comparisons,

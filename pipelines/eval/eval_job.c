@@ -67,19 +67,18 @@ static bool draw_side(struct at_device *dev, struct at_model **m, const char **o
 {
     if (!*m || !same_text(*open, side->model)) {
         at_model_destroy(m);
-        *m = at_model_open(dev, &(struct at_model_params){.path = side->model, .reading = side->reading}, log);
+        *m = at_model_open(dev, &(struct at_model_params){.path = side->model, .reading = side->reading, .lazy = true}, log);
         *open = side->model;
         if (!*m)
             return false;
     }
-    struct at_lora *lora = NULL;
-    if (side->lora) {
-        lora = at_lora_open(*m, side->lora, side->strength == 0 ? 1.0f : side->strength);
-        if (!lora)
-            return false;
-    }
-    bool ok = at_eval_draw(*m, lora ? &lora : NULL, lora ? 1 : 0, side->label, params, truth, out);
-    at_lora_destroy(&lora);
+    struct at_lora *loras[AT_MODEL_ADAPTERS] = {NULL};
+    bool ok = true;
+    for (int i = 0; ok && i < side->adapter_count; i++)
+        ok = (loras[i] = at_lora_open(*m, side->adapters[i].file, side->adapters[i].strength));
+    ok = ok && at_eval_draw(*m, loras, side->adapter_count, side->label, params, truth, out);
+    for (int i = 0; i < side->adapter_count; i++)
+        at_lora_destroy(&loras[i]);
     return ok;
 }
 

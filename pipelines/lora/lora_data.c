@@ -87,8 +87,8 @@ static bool take_all(struct reading *r)
             r->foreign = name, r->kind = kind;
     }
     if (r->foreigners)
-        return at_fail(r->d->log, AT_ERROR_INPUT, "%s: %s (and %d tensors like it) makes this %s; only plain LoRA is "
-                       "supported", r->d->path, r->foreign, r->foreigners - 1, r->kind + (r->kind[1] == 'n' ? 3 : 2));
+        return at_fail(r->d->log, AT_ERROR_INPUT, "%s: this is %s (%d of its tensors are, such as %s); only plain LoRA is "
+                       "supported", r->d->path, r->kind, r->foreigners, r->foreign);
     for (size_t i = 0; ok && i < n; i++)
         ok = take(r, at_safetensors_at(r->d->file, i));
     return ok;

@@ -240,6 +240,7 @@ const char *at_lora_foreign(const char *key)
         const char *part, *kind;
         bool end;
     } signs[] = {
+        {"emb_params", "a textual inversion", false},
         {".hada_", "a LoHa (LyCORIS, peft)", false},
         {".lokr_", "a LoKr (LyCORIS, peft)", false},
         {".dora_scale", "a DoRA", true},

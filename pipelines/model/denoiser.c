@@ -39,10 +39,10 @@ struct at_denoiser *at_denoiser_create(struct at_model *m, const struct at_denoi
         return NULL;
     }
     struct request r = {m, params};
-    struct at_spread_params p = {.dev = m->dev, .items = params->batch, .max_batch = params->batch, .build = build,
-                                 .priv = &r};
+    int at_once = params->at_once ? params->at_once : params->batch;
+    struct at_spread_params p = {.dev = m->dev, .items = at_once, .max_batch = at_once, .build = build, .priv = &r};
     d->batch = params->batch;
-    if (!(d->spread = at_spread_create(&p, m->log)))
+    if (!at_model_wake(m, AT_PART_UNET) || !(d->spread = at_spread_create(&p, m->log)))
         at_denoiser_destroy(&d);
     return d;
 }

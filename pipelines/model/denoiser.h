@@ -7,6 +7,7 @@
 
 struct at_denoiser_params {
     int batch;        // samples a run
+    int at_once;      // of them, to save memory: the others follow; 0: all
     int height, width; // of the latents
     const struct at_adapter *adapters;
     int adapter_count;

@@ -211,9 +211,38 @@ static bool declare(struct at_model *m, const struct part *part)
     return ok;
 }
 
+static const char *const *ignored_names(const struct at_model *m)
+{
+    static const char *const all[] = {"*", NULL};
+    return at_source_options(m->source)->allow_unexpected ? all : NULL;
+}
+
+enum { PARTS = AT_TEXTS + 2 };
+
+static void list_parts(struct at_model *m, struct part list[PARTS])
+{
+    for (int i = 0; i < AT_TEXTS; i++)
+        list[i] = (struct part){AT_PART_TEXT, text_components[i], &m->text[i].params, &m->text[i]};
+    list[AT_TEXTS] = (struct part){AT_PART_UNET, "unet", &m->unet_params, NULL};
+    list[AT_TEXTS + 1] = (struct part){AT_PART_VAE, "vae", &m->vae_params, NULL};
+}
+
+static bool is_fresh(const struct at_model_params *p, const struct part *part)
+{
+    return p->untrained && (!p->fresh || p->fresh & part->bit);
+}
+
+// Values into memory that is there. file: NULL where they are fresh.
+static bool fill(const struct at_model *m, const struct part *part, const struct at_safetensors *file)
+{
+    const struct at_model_params *p = &m->opened;
+    return file ? at_params_load(*part->params, file, "", ignored_names(m))
+                : at_params_init(*part->params, p->seed + part->bit + (part->text == &m->text[1] ? 8 : 0));
+}
+
 static bool open_weights(struct at_model *m, const struct part *part, const struct at_model_params *p)
 {
-    bool fresh = p->untrained && (!p->fresh || p->fresh & part->bit), dry = at_is_dry(m->dev);
+    bool fresh = is_fresh(p, part), dry = at_is_dry(m->dev);
     bool frozen = !(p->trainable & part->bit);
     // A forecast reads no weights, but may have to know their types.
     enum at_weights weights = m->dev ? m->dev->weights : AT_WEIGHTS_STORED;
@@ -225,17 +254,15 @@ static bool open_weights(struct at_model *m, const struct part *part, const stru
         return false;
     if (file && part->text)
         part->text->config.bare = at_clip_bare(file);
-    static const char *const all[] = {"*", NULL};
-    const char *const *ignored = at_source_options(m->source)->allow_unexpected ? all : NULL;
     int replicas = frozen ? 0 : p->replicas > 0 ? p->replicas : 1;
     bool ok = (*part->params = at_params_create(m->log)) && declare(m, part) &&
-              (!file || at_params_check(*part->params, file, "", ignored));
+              (!file || at_params_check(*part->params, file, "", ignored_names(m)));
     if (ok && frozen)
         at_params_choose_types(*part->params, weights, file, "");
-    ok = ok && (p->check || at_params_allocate(*part->params, m->dev, replicas));
-    if (ok && !p->check && !dry)
-        ok = fresh ? at_params_init(*part->params, p->seed + part->bit + (part->text == &m->text[1] ? 8 : 0))
-                   : at_params_load(*part->params, file, "", ignored);
+    if (frozen && p->lazy)
+        m->resting |= part->bit;
+    else if (ok && !p->check)
+        ok = at_params_allocate(*part->params, m->dev, replicas) && (dry || fill(m, part, file));
     at_safetensors_destroy(&file);
     return ok;
 }
@@ -252,13 +279,12 @@ struct at_model *at_model_open(struct at_device *dev, const struct at_model_para
     m->dev = dev;
     m->source = at_source_open(log, p->path, p->reading);
     m->path = m->source ? at_source_path(m->source) : NULL;
-    struct part list[] = {{AT_PART_TEXT, text_components[0], &m->text[0].params, &m->text[0]},
-                          {AT_PART_TEXT, text_components[1], &m->text[1].params, &m->text[1]},
-                          {AT_PART_UNET, "unet", &m->unet_params, NULL},
-                          {AT_PART_VAE, "vae", &m->vae_params, NULL}};
+    m->opened = *p;
+    struct part list[PARTS];
+    list_parts(m, list);
     bool guidance = false, ok = m->source && read_class(m, &guidance) && read_configs(m, parts, guidance) &&
                         check_fit(m, parts, guidance) && (m->stages = at_model_stages_create(log));
-    for (size_t i = 0; ok && i < sizeof(list) / sizeof(*list); i++)
+    for (int i = 0; ok && i < PARTS; i++)
         if (parts & ~p->weightless & list[i].bit && list[i].text != &m->text[m->texts])
             ok = open_weights(m, &list[i], p);
     if (!ok) {
@@ -295,6 +321,63 @@ void at_model_drop(struct at_model *m, unsigned parts)
         at_params_destroy(&m->unet_params);
     if (parts & AT_PART_VAE)
         at_params_destroy(&m->vae_params);
+}
+
+void at_model_rest(struct at_model *m, unsigned parts)
+{
+    struct part list[PARTS];
+    list_parts(m, list);
+    parts &= ~m->opened.trainable;
+    at_model_stages_drop(m->stages, parts);
+    for (int i = 0; i < PARTS; i++)
+        if (parts & list[i].bit && *list[i].params) {
+            at_params_release(*list[i].params);
+            m->resting |= list[i].bit;
+        }
+}
+
+static bool wake(const struct at_model *m, const struct part *part)
+{
+    bool dry = at_is_dry(m->dev), fresh = is_fresh(&m->opened, part);
+    struct at_safetensors *file = dry || fresh ? NULL : at_source_weights(m->source, part->component);
+    bool ok = (dry || fresh || file) && at_params_allocate(*part->params, m->dev, 0) && (dry || fill(m, part, file));
+    at_safetensors_destroy(&file);
+    return ok;
+}
+
+bool at_model_wake(struct at_model *m, unsigned parts)
+{
+    struct part list[PARTS];
+    bool ok = true;
+    list_parts(m, list);
+    parts &= m->resting;
+    for (int i = 0; ok && i < PARTS; i++)
+        if (parts & list[i].bit && *list[i].params)
+            ok = wake(m, &list[i]);
+    if (ok)
+        m->resting &= ~parts;
+    else
+        at_model_rest(m, parts);
+    return ok;
+}
+
+bool at_model_try(const struct at_model *m, struct at_log *log, struct at_model *copy)
+{
+    *copy = *m;
+    copy->log = log;
+    copy->stages = at_model_stages_create(log);
+    copy->dev = at_dry_open(m->dev, log);
+    if (copy->dev)
+        copy->dev->memory = 0;
+    return copy->stages && copy->dev;
+}
+
+void at_model_try_end(const struct at_model *m, struct at_model *copy)
+{
+    if (copy->stages)
+        at_model_rest(copy, m->resting);
+    at_model_stages_destroy(&copy->stages);
+    at_device_close(&copy->dev);
 }
 
 void at_model_latent(const struct at_model *m, const float *moments, const float *noise, int64_t pixels, float *latent)

@@ -32,6 +32,7 @@ struct at_model_params {
                         // but to be destroyed, or to check adapters on
     bool untrained;     // initial weights from `seed` instead of reading files (the configs are still read)
     unsigned fresh;     // parts for which `untrained` holds; 0: all
+    bool lazy;          // weights of parts that are not trained come to the device at first use (at_model_wake)
     bool exact;         // frozen weights are not rounded to what the device keeps (--weights): a reference must be what
                         // the policy begins as
     uint64_t seed;
@@ -61,12 +62,24 @@ struct at_model {
     int vae_tile; // pixels of a tile's side in which the autoencoder works (tiles.h); 0: whole pictures, some at once
     struct at_params *unet_params, *vae_params; // NULL for parts not asked for
     struct at_model_stages *stages;             // compiled graphs, by use
+    struct at_model_params opened;
+    unsigned resting; // parts whose weights at_model_rest took from the device
 };
 
 struct at_model *at_model_open(struct at_device *dev, const struct at_model_params *params, struct at_log *log);
 void at_model_destroy(struct at_model **model);
 // Frees weights and compiled graphs of parts that are not needed any more; their configs stay.
 void at_model_drop(struct at_model *m, unsigned parts);
+// Takes weights and compiled graphs of parts that are not trained from the device. They come back, from their files, when
+// the part is next used by at_text_encode, at_denoiser_create, at_model_encode or at_model_decode; other graphs must not
+// hold them.
+void at_model_rest(struct at_model *m, unsigned parts);
+// Brings them back now. False: logged, and they rest.
+AT_NODISCARD bool at_model_wake(struct at_model *m, unsigned parts);
+// A copy on a dry device without a limit, to try what a job takes beside what is allocated; the model's weights are
+// taken for there, and what rests is counted when it comes. `log` must outlive it; ended also after a failure.
+AT_NODISCARD bool at_model_try(const struct at_model *m, struct at_log *log, struct at_model *copy);
+void at_model_try_end(const struct at_model *m, struct at_model *copy);
 
 // Images (n,H,W,3) in -1 .. 1 to moments (n,h,w,2C) and back from scaled latents (n,h,w,C), in tiles of `vae_tile`.
 AT_NODISCARD bool at_model_encode(struct at_model *m, const float *images, int n, int height, int width, float *moments);

@@ -93,6 +93,8 @@ static bool prepare(struct at_model *m, struct stage *stage, int n, int height, 
     if (stage->spread && stage->items == n && stage->height == height && stage->width == width)
         return true;
     at_spread_destroy(&stage->spread);
+    if (!at_model_wake(m, stage == &m->stages->text ? AT_PART_TEXT : AT_PART_VAE))
+        return false;
     struct size s = {m, height, width};
     struct at_spread_params p = {.dev = m->dev, .items = n, .max_batch = max_batch, .build = build, .priv = &s};
     *stage = (struct stage){at_spread_create(&p, m->log), n, height, width};

@@ -140,18 +140,12 @@ static size_t autoencoder_bytes(const struct at_model *m, const struct at_invert
 {
     struct at_log quiet = {.level = AT_LEVEL_ERROR, .write = at_log_drop};
     struct at_inverted one = *o;
-    struct at_model copy = *m;
+    struct at_model copy;
     size_t bytes = 0;
     one.count = 1;
-    copy.log = &quiet;
-    copy.dev = at_dry_open(m->dev, &quiet);
-    if (copy.dev)
-        copy.dev->memory = 0;
-    copy.stages = at_model_stages_create(&quiet);
-    if (copy.dev && copy.stages && through_autoencoder(&copy, p, &one))
+    if (at_model_try(m, &quiet, &copy) && through_autoencoder(&copy, p, &one))
         bytes = copy.dev->peak;
-    at_model_stages_destroy(&copy.stages);
-    at_device_close(&copy.dev);
+    at_model_try_end(m, &copy);
     return bytes;
 }
 
@@ -163,10 +157,12 @@ static bool fit_autoencoder(struct at_model *m, const struct at_invert_params *p
     m->vae_tile = at_tile_side(&m->vae, o->height, o->width, setting, 0);
     for (int level = 0; limit && level < AT_TILE_LEVELS; level++, before = m->vae_tile) {
         m->vae_tile = at_tile_side(&m->vae, o->height, o->width, setting, level);
-        size_t bytes = m->vae_tile == before ? 0 : autoencoder_bytes(m, p, o);
+        size_t bytes = m->vae_tile == before && level > 1 ? 0 : autoencoder_bytes(m, p, o);
         if (bytes && m->dev->allocated + bytes <= limit)
             return true;
         least = bytes && bytes < least ? bytes : least;
+        if (level == 0 && !m->dev->offload)
+            at_model_rest(m, AT_PART_TEXT); // it has nothing to do yet
     }
     return least == SIZE_MAX || // no limit, or it fails for another reason, which the real run says
            at_fail(m->log, AT_ERROR_DEVICE, "the autoencoder needs %.1f MiB for one picture, %.1f of them for weights, but "

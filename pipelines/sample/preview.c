@@ -57,25 +57,21 @@ void at_preview_close(struct at_preview **preview)
 static bool measure(const struct at_model *m, int height, int width, double *decode, double *denoise)
 {
     struct at_log quiet = {.level = AT_LEVEL_ERROR, .write = at_log_drop};
-    struct at_device *dry = at_dry_open(m->dev, &quiet);
-    struct at_model copy = *m;
+    struct at_model copy;
     struct at_denoiser *d = NULL;
     int factor = at_vae_factor(&m->vae);
     size_t latents = (size_t)height * (size_t)width * (size_t)m->vae.latent_channels;
     size_t pixels = (size_t)(height * factor) * (size_t)(width * factor) * (size_t)m->vae.out_channels;
     float *z = at_calloc(latents, sizeof(float)), *image = at_calloc(pixels, sizeof(float));
-    copy.dev = dry;
-    copy.log = &quiet;
+    bool ok = at_model_try(m, &quiet, &copy);
     copy.vae_tile = 0;
-    copy.stages = at_model_stages_create(&quiet);
     struct at_denoiser_params one = {.batch = 1, .height = height, .width = width};
-    bool ok = dry && z && image && copy.stages && at_model_decode(&copy, z, 1, height, width, image) &&
+    ok = ok && z && image && at_model_decode(&copy, z, 1, height, width, image) &&
               (d = at_denoiser_create(&copy, &one));
     *decode = ok ? at_model_decode_flops(&copy) : 0;
     *denoise = ok ? at_denoiser_flops(d) : 0;
     at_denoiser_destroy(&d);
-    at_model_stages_destroy(&copy.stages);
-    at_device_close(&dry);
+    at_model_try_end(m, &copy);
     at_free(z);
     at_free(image);
     return ok;

@@ -4,7 +4,6 @@
 #include "core/base/alloc.h"
 #include "core/diffusion/guidance.h"
 #include "core/diffusion/sampler.h"
-#include "core/graph/dry.h"
 #include "pipelines/model/condition.h"
 #include "pipelines/model/denoiser.h"
 #include "pipelines/model/stages.h"
@@ -12,23 +11,30 @@
 #include "pipelines/sample/walk.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MAX_STEPS 1000
 
-// Buffers of one batch of images. With guidance the first half of in, t, rows and y is the negative prompt's.
+// Images of one call, a batch at a time. With guidance the first half of in, t, y and a batch's rows is the negative
+// prompt's.
 struct batch {
     struct at_walk walk; // for whoever leads the batch instead of the sampler
     struct at_model *m;
     const struct at_sample_params *p;
-    struct at_denoiser_params network;
     struct at_denoiser *denoiser; // made at first use
+    int steps, level;        // of the sampler; of the ways to save memory (tiles.h): from 1 on one stage after the other
+    unsigned guests;         // parts whose weights are on the device only when they work
+    bool apart;              // the denoiser takes one sample at once
+    bool decodes;            // images are asked for
     int first;               // of the images at work
     int size, copies;        // images, and denoiser samples an image
     int h, w;                // of the latents
     size_t latent, row;      // floats of a sample, and of what it is told (condition.h)
-    float *x, *x0;              // (size): the samples, what they were last seen to become
-    float *in, *t, *rows, *y;   // (copies, size): what the denoiser sees, and its output
+    float *rows;             // (batches, copies, size): what all samples are told
+    float *drawn;            // (count): the images' latents at the end
+    float *x, *x0;           // (size): the samples, what they were last seen to become
+    float *in, *t, *y;       // (copies, size): what the denoiser sees, and its output
     struct at_noise *noise;
     struct at_sampler *sampler;
     double done, total; // steps, for progress
@@ -66,8 +72,13 @@ bool at_sample_image(struct at_log *log, const float *pixels, int width, int hei
     return true;
 }
 
-// What is told of the samples, texts (copies,size) into b->rows.
-static void tell(struct batch *b, const float *texts)
+static float *rows_of(const struct batch *b, int first)
+{
+    return b->rows + (size_t)(first * b->copies) * b->row;
+}
+
+// What is told of the samples, texts (copies,size) into `rows`.
+static void tell(const struct batch *b, const float *texts, float *rows)
 {
     const struct at_sample_params *p = b->p;
     size_t floats = at_text_floats(b->m);
@@ -81,13 +92,19 @@ static void tell(struct batch *b, const float *texts)
     sizes.left = p->crop_left;
     for (int i = 0; i < b->copies * b->size; i++) {
         struct at_condition c = {texts + (size_t)i * floats, &sizes, p->cfg};
-        at_condition_fill(&b->m->unet, tokens, &c, b->rows + (size_t)i * b->row);
+        at_condition_fill(&b->m->unet, tokens, &c, rows + (size_t)i * b->row);
     }
 }
 
-// Texts of images [first, first + count) to b->rows. As diffusers does, clip skip spares the negative prompts.
-static bool embed(struct batch *b, int first, int count)
+static int count_of(const struct batch *b, int first)
 {
+    return b->p->count - first < b->size ? b->p->count - first : b->size;
+}
+
+// Texts of the batch at `first` to its rows. As diffusers does, clip skip spares the negative prompts.
+static bool embed(struct batch *b, int first)
+{
+    int count = count_of(b, first);
     struct at_text_params skip = {.clip_skip = b->p->clip_skip};
     size_t floats = at_text_floats(b->m), n = (size_t)(b->copies * b->size);
     int negative = (b->copies - 1) * b->size;
@@ -105,7 +122,7 @@ static bool embed(struct batch *b, int first, int count)
     else
         ok = ok && at_text_embed(b->m, prompts, (int)n, &skip, texts);
     if (ok)
-        tell(b, texts);
+        tell(b, texts, rows_of(b, first));
     at_free(prompts);
     at_free(texts);
     return ok;
@@ -122,7 +139,7 @@ static bool predict(struct batch *b, double timestep, double in_scale)
         memcpy(b->in + half, b->in, half * sizeof(float));
     for (int i = 0; i < b->copies * b->size; i++)
         b->t[i] = (float)timestep;
-    if (!at_denoiser_run(b->denoiser, b->in, b->t, b->rows, b->y))
+    if (!at_denoiser_run(b->denoiser, b->in, b->t, rows_of(b, b->first), b->y))
         return false;
     const struct at_guidance g = {b->p->cfg, b->p->cfg_rescale};
     for (size_t at = 0; b->copies == 2 && at < half; at += b->latent)
@@ -147,18 +164,18 @@ static bool walk_tick(struct at_walk *walk, double done)
     return tick((struct batch *)walk, done);
 }
 
-static bool lead(struct batch *b, int first, int count)
+static bool lead(struct batch *b)
 {
-    b->walk = (struct at_walk){.log = b->m->log, .first = first, .count = count, .steps = b->sampler->count,
-                               .latent = b->latent, .x = b->x, .y = b->y, .predict = walk_predict, .tick = walk_tick};
+    b->walk = (struct at_walk){.log = b->m->log, .first = b->first, .count = count_of(b, b->first),
+                               .steps = b->sampler->count, .latent = b->latent, .x = b->x, .y = b->y,
+                               .predict = walk_predict, .tick = walk_tick};
     return b->p->lead(b->p->leader, &b->walk);
 }
 
 static bool show(struct batch *b, int step)
 {
-    int left = b->p->count - b->first;
     struct at_preview_sheet at = {.first = b->first, .step = step, .steps = b->sampler->count};
-    return !b->p->preview || at_preview_step(b->p->preview, b->m, b->x0, left < b->size ? left : b->size, &at);
+    return !b->p->preview || at_preview_step(b->p->preview, b->m, b->x0, count_of(b, b->first), &at);
 }
 
 static bool run_steps(struct batch *b)
@@ -190,26 +207,21 @@ static bool to_unit(float *pixels, size_t n)
     return finite;
 }
 
-// Where memory is scarce, no stage of the work waits while another one is at work.
-static void tidy(struct batch *b)
+// Where memory is scarce, no stage of the work waits while another one is at work: `next` is what works now.
+static void tidy(struct batch *b, enum at_part next)
 {
     if (!b->m->vae_tile)
         return;
-    at_model_stages_drop(b->m->stages, AT_PART_TEXT | AT_PART_VAE);
     at_denoiser_destroy(&b->denoiser);
+    at_model_stages_drop(b->m->stages, AT_PART_TEXT | AT_PART_VAE);
+    at_model_rest(b->m, b->guests & ~(unsigned)next);
     at_preview_rest(b->p->preview);
 }
 
-// Images [first, first + count) to `out` (pixels) and `latents`.
-static bool run_batch(struct batch *b, int first, float *out, float *latents)
+static void begin(struct batch *b)
 {
-    int count = b->p->count - first < b->size ? b->p->count - first : b->size;
-    b->first = first;
-    if (!embed(b, first, count))
-        return false;
-    tidy(b);
     for (int i = 0; i < b->size; i++) {
-        int item = first + (i < count ? i : 0);
+        int item = b->first + (i < count_of(b, b->first) ? i : 0);
         float *x = b->x + (size_t)i * b->latent;
         at_noise_seed(b->noise, i, b->p->items[item].seed);
         if (b->p->init)
@@ -219,21 +231,31 @@ static bool run_batch(struct batch *b, int first, float *out, float *latents)
         for (size_t k = 0; k < b->latent; k++)
             x[k] = (float)(b->sampler->init_scale * (double)x[k]);
     }
-    if (!b->denoiser && !(b->denoiser = at_denoiser_create(b->m, &b->network)))
+}
+
+// The batch at `first`, from its rows to latents.
+static bool draw(struct batch *b, int first)
+{
+    struct at_adapter adapters[AT_MODEL_ADAPTERS];
+    int count = at_lora_parts(b->p->loras, b->p->lora_count, AT_COMPONENT_UNET, adapters);
+    struct at_denoiser_params network = {b->copies * b->size, b->apart, b->h, b->w, adapters, count};
+    b->first = first;
+    begin(b);
+    if (!b->denoiser && !(b->denoiser = at_denoiser_create(b->m, &network)))
         return false;
-    if (!(b->p->lead ? lead(b, first, count) : run_steps(b)))
+    if (!(b->p->lead ? lead(b) : run_steps(b)))
         return false;
-    if (latents)
-        memcpy(latents + (size_t)first * b->latent, b->x, (size_t)count * b->latent * sizeof(float));
-    tidy(b);
-    if (!out)
-        return true;
-    int factor = at_vae_factor(&b->m->vae);
+    memcpy(b->drawn + (size_t)first * b->latent, b->x, (size_t)count_of(b, first) * b->latent * sizeof(float));
+    return true;
+}
+
+// The batch at `first`, from latents to pixels.
+static bool develop(const struct batch *b, int first, float *out)
+{
+    int factor = at_vae_factor(&b->m->vae), count = count_of(b, first);
     size_t pixels = (size_t)(b->h * factor) * (size_t)(b->w * factor) * 3;
     float *to = out + (size_t)first * pixels;
-    bool ok = at_model_decode(b->m, b->x, count, b->h, b->w, to);
-    tidy(b);
-    if (!ok)
+    if (!at_model_decode(b->m, b->drawn + (size_t)first * b->latent, count, b->h, b->w, to))
         return false;
     for (int i = 0; i < count; i++)
         if (!to_unit(to + (size_t)i * pixels, pixels))
@@ -246,17 +268,55 @@ static bool run_batch(struct batch *b, int first, float *out, float *latents)
 
 static bool allocate(struct batch *b)
 {
-    size_t n = (size_t)(b->copies * b->size);
+    size_t n = (size_t)(b->copies * b->size), batches = (size_t)((b->p->count + b->size - 1) / b->size);
     b->x = at_calloc((size_t)b->size * b->latent, sizeof(float));
     b->x0 = at_calloc((size_t)b->size * b->latent, sizeof(float));
     b->in = at_calloc(n * b->latent, sizeof(float));
     b->y = at_calloc(n * b->latent, sizeof(float));
     b->t = at_calloc(n, sizeof(float));
-    b->rows = at_calloc(n * b->row, sizeof(float));
-    if (!b->x || !b->x0 || !b->in || !b->y || !b->t || !b->rows)
-        return at_fail_memory(b->m->log, n * (3 * b->latent + b->row) * sizeof(float));
+    b->rows = at_calloc(batches * n * b->row, sizeof(float));
+    b->drawn = at_calloc((size_t)b->p->count * b->latent, sizeof(float));
+    if (!b->x || !b->x0 || !b->in || !b->y || !b->t || !b->rows || !b->drawn)
+        return at_fail_memory(b->m->log, n * (4 * b->latent + batches * b->row) * sizeof(float));
     struct at_noise_params np = {b->p->rng, b->size, b->h, b->w, b->m->unet.in_channels};
     return (b->noise = at_noise_create(&np, b->m->log));
+}
+
+// All images, one kind of work after the other. What is to be done stands in b; buffers are made and freed here.
+static bool work(struct batch *b, float *out, float *latents)
+{
+    struct at_model *m = b->m;
+    const struct at_sample_params *p = b->p;
+    struct at_sampler_params sp = {.steps = b->steps, .kind = p->sampler, .eta = p->eta, .karras = p->karras};
+    b->latent = (size_t)b->h * (size_t)b->w * (size_t)m->unet.in_channels;
+    b->row = at_condition_floats(&m->unet, at_text_tokens(m));
+    b->total = (p->count + b->size - 1) / b->size * b->steps;
+    at_lora_adapt_texts(m, p->loras, p->lora_count);
+    bool ok = (b->sampler = at_sampler_create(m->schedule, &sp, m->log)) && allocate(b);
+    tidy(b, AT_PART_TEXT);
+    for (int first = 0; ok && first < p->count; first += b->size)
+        ok = embed(b, first);
+    tidy(b, AT_PART_UNET);
+    for (int first = 0; ok && first < p->count; first += b->size)
+        ok = draw(b, first);
+    tidy(b, AT_PART_VAE);
+    for (int first = 0; ok && out && first < p->count; first += b->size)
+        ok = develop(b, first, out);
+    tidy(b, AT_PART_UNET);
+    if (ok && latents)
+        memcpy(latents, b->drawn, (size_t)p->count * b->latent * sizeof(float));
+    at_lora_adapt_texts(m, NULL, 0);
+    at_denoiser_destroy(&b->denoiser);
+    at_sampler_destroy(&b->sampler);
+    at_noise_destroy(&b->noise);
+    at_free(b->x);
+    at_free(b->x0);
+    at_free(b->in);
+    at_free(b->y);
+    at_free(b->t);
+    at_free(b->rows);
+    at_free(b->drawn);
+    return ok;
 }
 
 static bool check_params(const struct at_model *m, const struct at_sample_params *p, int steps)
@@ -279,79 +339,124 @@ static bool check_params(const struct at_model *m, const struct at_sample_params
     return true;
 }
 
-// What a batch of `size` images takes on the device beside what is allocated there; 0 if it cannot be.
-static size_t batch_bytes(const struct at_model *m, const struct at_sample_params *p, int size, int tile)
+struct need {
+    size_t all, weights; // bytes of the device at the peak; 0: it cannot be
+};
+
+// What one batch takes, with or without decoding.
+static struct need need_of(const struct batch *b, bool decodes)
 {
     struct at_log quiet = {.level = AT_LEVEL_ERROR, .write = at_log_drop};
-    struct at_device *dry = at_dry_open(m->dev, &quiet);
-    struct at_model copy = *m;
-    struct at_sample_params one = *p;
     struct at_preview preview = {0};
-    int width, height;
-    bool ok = dry && at_sample_size(m, p, &width, &height);
-    size_t bytes = 0;
-    if (ok) {
-        dry->memory = 0;
-        copy.dev = dry;
-        copy.log = &quiet;
-        one.batch = one.count = size;
-        one.steps = p->preview ? 2 : 1;
-        one.memory_limit = 0;
-        one.vae_tile = tile ? tile : AT_TILE_OFF;
-        one.progress = NULL;
-        float *pixels = at_calloc((size_t)size * (size_t)width * (size_t)height * 3, sizeof(float));
-        ok = pixels && (!p->preview || at_preview_try(p->preview, dry, &quiet, &preview));
-        one.preview = p->preview ? &preview : NULL;
-        ok = ok && (copy.stages = at_model_stages_create(&quiet)) && at_sample(&copy, &one, pixels, NULL);
-        bytes = ok ? dry->peak : 0;
-        at_preview_forget(&preview);
-        at_model_stages_destroy(&copy.stages);
-        at_free(pixels);
-    }
-    at_device_close(&dry);
-    return bytes;
+    struct at_model copy;
+    struct at_sample_params one = *b->p;
+    int factor = at_vae_factor(&b->m->vae);
+    size_t n = decodes ? (size_t)b->size * (size_t)(b->h * factor) * (size_t)(b->w * factor) * 3 : 1;
+    float *pixels = at_calloc(n, sizeof(float));
+    bool ok = at_model_try(b->m, &quiet, &copy) && pixels &&
+              (!one.preview || at_preview_try(one.preview, copy.dev, &quiet, &preview));
+    one.count = b->size;
+    one.progress = NULL;
+    one.preview = one.preview ? &preview : NULL;
+    struct batch trial = *b;
+    trial.m = &copy;
+    trial.p = &one;
+    trial.steps = one.preview ? 2 : 1;
+    ok = ok && work(&trial, decodes ? pixels : NULL, NULL);
+    struct need need = {0};
+    if (ok)
+        need = (struct need){b->m->dev->allocated + copy.dev->peak,
+                             b->m->dev->used[AT_USE_WEIGHTS] + copy.dev->peak_used[AT_USE_WEIGHTS]};
+    at_preview_forget(&preview);
+    at_model_try_end(b->m, &copy);
+    at_free(pixels);
+    return need;
 }
 
-// Halves the batch until it fits into memory, tiles of side `tile` given; *least becomes the least that was needed.
-static bool fit_size(struct batch *b, size_t limit, int tile, size_t *least)
+// The autoencoder's tiles at a level. Those who want none have at least one picture after the other.
+static int tile_at(const struct batch *b, int level)
 {
-    for (int size = b->size;; size /= 2) {
-        size_t bytes = batch_bytes(b->m, b->p, size, tile);
-        if (bytes && bytes < *least)
-            *least = bytes;
-        if (bytes && b->m->dev->allocated + bytes <= limit) {
-            b->size = size;
-            return true;
-        }
-        if (size == 1)
-            return false;
+    const struct at_vae_config *vae = &b->m->vae;
+    int factor = at_vae_factor(vae), setting = b->p->vae_tile;
+    if (setting == AT_TILE_OFF && level) {
+        setting = AT_TILE_AUTO;
+        level = 1;
     }
+    return at_tile_side(vae, b->h * factor, b->w * factor, setting, level);
 }
 
-// Chooses how many images at once, and the tiles of the autoencoder.
+// Goes to smaller tiles, if there are.
+static bool smaller_tiles(struct batch *b)
+{
+    while (b->level + 1 < AT_TILE_LEVELS && tile_at(b, b->level + 1) == b->m->vae_tile)
+        b->level++;
+    if (b->level + 1 == AT_TILE_LEVELS)
+        return false;
+    b->m->vae_tile = tile_at(b, ++b->level);
+    return true;
+}
+
+// One step towards less memory; false: there is none left. `draws`: all but the decoding fits. `possible`: what does not
+// fit would with more memory, so that no single tensor is too large. What changes nothing of the pictures goes first.
+static bool give_way(struct batch *b, bool draws, bool possible, int size)
+{
+    if (b->level == 0 && b->size == 1) {
+        b->size = size;
+        b->m->vae_tile = tile_at(b, b->level = 1);
+    } else if (b->size > 1 && (b->level == 0 || !draws)) {
+        b->size /= 2;
+    } else if (possible && !(b->guests & AT_PART_UNET) && !b->p->resident && !b->m->dev->offload) {
+        b->guests |= b->guests ? AT_PART_UNET : AT_PART_TEXT | AT_PART_VAE;
+        at_model_rest(b->m, b->guests);
+    } else if (!draws && !b->apart && b->copies > 1) {
+        b->apart = true;
+    } else {
+        return draws && smaller_tiles(b);
+    }
+    return true;
+}
+
+static void say_way(const struct batch *b, size_t limit)
+{
+    char tiles[80] = "";
+    if (b->level > 1)
+        snprintf(tiles, sizeof(tiles), "; the autoencoder works in tiles of %d pixels", b->m->vae_tile);
+    if (b->guests || b->apart || b->level > 1)
+        at_info(b->m->log, "to fit %.1f MiB: one stage after the other%s%s%s", (double)limit / (1 << 20),
+                b->guests & AT_PART_UNET ? "; weights come when their part works, and leave"
+                : b->guests ? "; weights of text encoders and autoencoder come when they work, and leave" : "",
+                b->apart ? "; prompt and negative prompt run one after the other" : "", tiles);
+}
+
+// Chooses how many images at once, and what else must be done to stay within memory.
 static bool fit_batch(struct batch *b)
 {
     struct at_model *m = b->m;
-    int height = b->h * at_vae_factor(&m->vae), width = b->w * at_vae_factor(&m->vae), before = -1;
-    size_t limit = b->p->memory_limit ? b->p->memory_limit : m->dev->memory, least = SIZE_MAX;
-    m->vae_tile = at_tile_side(&m->vae, height, width, b->p->vae_tile, 0);
+    size_t limit = b->p->memory_limit ? b->p->memory_limit : m->dev->memory;
+    struct need least = {0};
+    int size = b->size;
+    m->vae_tile = tile_at(b, 0);
     if (!limit)
         return true;
     at_model_stages_drop(m->stages, AT_PART_TEXT | AT_PART_VAE); // or a call's share would hang on the calls before it
-    for (int level = 0; level < AT_TILE_LEVELS; level++, before = m->vae_tile) {
-        m->vae_tile = at_tile_side(&m->vae, height, width, b->p->vae_tile, level);
-        if (m->vae_tile == before || !fit_size(b, limit, m->vae_tile, &least))
-            continue;
-        if (level > 1)
-            at_info(m->log, "to fit %.1f MiB: the autoencoder works in tiles of %d pixels", (double)limit / (1 << 20),
-                    m->vae_tile);
-        return true;
+    for (bool draws;;) {
+        struct need need = need_of(b, b->decodes);
+        if (need.all && (!least.all || need.all < least.all))
+            least = need;
+        if (need.all && need.all <= limit) {
+            say_way(b, limit);
+            return true;
+        }
+        struct need drawing = b->level && b->decodes ? need_of(b, false) : need;
+        draws = drawing.all && drawing.all <= limit;
+        if (!give_way(b, draws, draws ? need.all : drawing.all, size))
+            break;
     }
-    if (least == SIZE_MAX)
+    if (!least.all)
         return true; // it fails for another reason, which the real run says
     return at_fail(m->log, AT_ERROR_DEVICE, "one picture needs %.1f MiB, %.1f of them for weights, but the limit is "
                    "%.1f MiB; raise --memory-limit, or lower --width and --height%s%s",
-                   (double)(m->dev->allocated + least) / (1 << 20), (double)m->dev->allocated / (1 << 20),
+                   (double)least.all / (1 << 20), (double)least.weights / (1 << 20),
                    (double)limit / (1 << 20), at_device_memory_knobs(m->dev),
                    b->p->vae_tile == AT_TILE_AUTO ? "" : ", or allow --vae-tile auto");
 }
@@ -369,34 +474,12 @@ bool at_sample(struct at_model *m, const struct at_sample_params *p, float *out,
         return false;
     if (!check_params(m, p, steps) || !at_tile_check(&m->vae, p->vae_tile, m->log))
         return false;
-    struct batch b = {.m = m, .p = p, .h = height / factor, .w = width / factor, .copies = is_guided(m, p) ? 2 : 1};
+    struct batch b = {.m = m, .p = p, .steps = steps, .h = height / factor, .w = width / factor,
+                      .copies = is_guided(m, p) ? 2 : 1, .decodes = out};
     b.size = p->batch > 0 ? p->batch : (int)(16 * 64 * 64 / ((int64_t)b.h * b.w));
     b.size = b.size < 1 ? 1 : b.size > 32 && p->batch <= 0 ? 32 : b.size;
     b.size = b.size < p->count ? b.size : p->count;
     if (p->preview && !at_preview_begin(p->preview, m, b.h, b.w, b.copies))
         return false;
-    if (!fit_batch(&b))
-        return false;
-    b.latent = (size_t)b.h * (size_t)b.w * (size_t)m->unet.in_channels;
-    b.row = at_condition_floats(&m->unet, at_text_tokens(m));
-    b.total = (p->count + b.size - 1) / b.size * steps;
-    struct at_sampler_params sp = {.steps = steps, .kind = p->sampler, .eta = p->eta, .karras = p->karras};
-    struct at_adapter adapters[AT_MODEL_ADAPTERS];
-    at_lora_adapt_texts(m, p->loras, p->lora_count);
-    int count = at_lora_parts(p->loras, p->lora_count, AT_COMPONENT_UNET, adapters);
-    b.network = (struct at_denoiser_params){b.copies * b.size, b.h, b.w, adapters, count};
-    bool ok = (b.sampler = at_sampler_create(m->schedule, &sp, m->log)) && allocate(&b);
-    for (int first = 0; ok && first < p->count; first += b.size)
-        ok = run_batch(&b, first, out, latents);
-    at_lora_adapt_texts(m, NULL, 0);
-    at_denoiser_destroy(&b.denoiser);
-    at_sampler_destroy(&b.sampler);
-    at_noise_destroy(&b.noise);
-    at_free(b.x);
-    at_free(b.x0);
-    at_free(b.in);
-    at_free(b.y);
-    at_free(b.t);
-    at_free(b.rows);
-    return ok || at_fail_unsaid(m->log);
+    return (fit_batch(&b) && work(&b, out, latents)) || at_fail_unsaid(m->log);
 }

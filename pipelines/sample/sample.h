@@ -36,6 +36,7 @@ struct at_sample_params {
     int batch;         // images at once; 0: chosen. Another batch rounds sums otherwise: 1e-5 of a picture, not bit-equal
     size_t memory_limit; // bytes of the device, weights included, that `batch` is lowered to fit; 0: what the device has
     int vae_tile;        // pixels of the autoencoder's tiles, or AT_TILE_AUTO: only if nothing else fits, or AT_TILE_OFF
+    bool resident;       // weights must stay on the device, as others work with them
     const float *init; // the initial noise (count,h,w,C), not scaled; NULL: from the seeds
     // Leads the samples instead of the sampler (walk.h); NULL: the sampler does.
     bool (*lead)(void *leader, struct at_walk *walk);

@@ -54,17 +54,18 @@ static bool is_safetensors(struct at_log *log, const char *path)
     struct at_map map;
     if (!at_file_map(log, path, &map))
         return false;
-    const uint8_t *b = map.data;
-    const char *what = NULL;
-    if (map.size >= 4 && (memcmp(b, "PK\3\4", 4) == 0 || (b[0] == 0x80 && b[1] >= 2 && b[1] <= 5 && b[2] != 0)))
-        what = "a pickle (.ckpt, .pt, .bin), which is not read: loading one can run any code in it; convert it to "
-               "safetensors, or download the .safetensors file";
-    else if (map.size >= 4 && memcmp(b, "GGUF", 4) == 0)
-        what = "a GGUF file, which is not read; take the model as .safetensors";
-    else if (map.size < 9 || b[8] != '{')
+    const char *what = at_st_foreign(map.data, map.size);
+    if (!what && (map.size < 9 || map.data[8] != '{'))
         what = "no .safetensors file and no model folder";
     at_file_unmap(&map);
     return !what || at_fail(log, AT_ERROR_INPUT, "%s: this is %s", path, what);
+}
+
+// As models are named on the Hugging Face hub: "stabilityai/stable-diffusion-2-1".
+static bool is_hub_name(const char *path)
+{
+    const char *slash = strchr(path, '/');
+    return slash && slash != path && path[0] != '.' && path[0] != '~' && slash[1] && !strchr(slash + 1, '/');
 }
 
 static bool open_path(struct at_model_source *s)
@@ -72,7 +73,8 @@ static bool open_path(struct at_model_source *s)
     if (at_dir_exists(s->path))
         return (s->index = at_folder_index(s->log, s->path, &s->options));
     if (!at_file_exists(s->path))
-        return at_fail(s->log, AT_ERROR_INPUT, "%s: there is no such model folder or file", s->path);
+        return at_fail(s->log, AT_ERROR_INPUT, "%s: there is no such model folder or file%s", s->path, is_hub_name(s->path)
+                       ? "; nothing is downloaded here: fetch the model and give its folder" : "");
     if (!is_safetensors(s->log, s->path) || !(s->single = at_single_open(s->log, s->path, &s->options)))
         return false;
     if (s->options.variant)

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Facts: as in single_names.c, and diffusers scripts/convert_diffusers_to_original_stable_diffusion.py and _sdxl.py.
-#include "core/base/alloc.h"
 #include "pipelines/source/single_names.h"
 #include "pipelines/source/single_parse.h"
 
@@ -20,13 +19,12 @@ __attribute__((format(printf, 2, 3))) static bool put(struct at_single_original 
 
 static bool unet_name(const struct at_unet_config *c, const char *name, struct at_single_original *o)
 {
+    char stem[512], there[512];
     const char *dot = strrchr(name, '.');
-    char *stem = dot ? at_strf("%.*s", (int)(dot - name), name) : NULL;
-    char *there = stem ? at_unet_original_name(c, stem) : NULL;
-    bool ok = there && put(o, "model.diffusion_model.%s%s", there, dot);
-    at_free(stem);
-    at_free(there);
-    return ok;
+    if (!dot || (size_t)(dot - name) >= sizeof(stem))
+        return false;
+    snprintf(stem, sizeof(stem), "%.*s", (int)(dot - name), name);
+    return at_unet_original_name(c, stem, there, sizeof(there)) && put(o, "model.diffusion_model.%s%s", there, dot);
 }
 
 // Within an encoder or decoder, which is called `where`.

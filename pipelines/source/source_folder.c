@@ -37,11 +37,34 @@ static bool check_variant(struct at_log *log, const char *path, const char *vari
     return found;
 }
 
+// A folder of the Hugging Face cache holds the model in snapshots/HASH. NULL: it does not; freed with at_free.
+static char *snapshot_of(const char *path)
+{
+    char **names, *snapshots = at_path_join(path, "snapshots"), *found = NULL;
+    size_t count;
+    if (snapshots && at_dir_exists(snapshots) && at_dir_list(NULL, snapshots, &names, &count)) {
+        for (size_t i = 0; i < count && !found; i++) {
+            char *file = at_strf("%s/%s/model_index.json", snapshots, names[i]);
+            if (file && at_file_exists(file))
+                found = at_path_join(snapshots, names[i]);
+            at_free(file);
+        }
+        at_names_free(&names, count);
+    }
+    at_free(snapshots);
+    return found;
+}
+
 // A folder that is no model: what may have been meant instead.
 static bool fail_index(struct at_log *log, const char *path)
 {
-    char **names, *one = NULL;
+    char **names, *one = NULL, *snapshot = snapshot_of(path);
     size_t count;
+    if (snapshot) {
+        at_fail(log, AT_ERROR_INPUT, "%s: this is a cache; the model in it is %s", path, snapshot);
+        at_free(snapshot);
+        return false;
+    }
     if (!at_dir_list(log, path, &names, &count))
         return false;
     for (size_t i = 0; i < count && !one; i++)
@@ -75,6 +98,24 @@ static const char *class_of(const struct at_model_source *s, const char *compone
     return at_json_is_string(class) && at_json_as_str(class, &name) ? name : NULL;
 }
 
+static bool check_class(struct at_json v, const char *component, const char *class)
+{
+    static const struct {
+        const char *component, *class, *other;
+    } known[] = {{"unet", "UNet2DConditionModel", NULL},
+                 {"vae", "AutoencoderKL", "AutoencoderTiny"},
+                 {"tokenizer", "CLIPTokenizer", "CLIPTokenizerFast"},
+                 {"text_encoder", "CLIPTextModel", "CLIPTextModelWithProjection"}};
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+        const char *other = known[i].other;
+        if (strncmp(component, known[i].component, strlen(known[i].component)) == 0)
+            return strcmp(class, known[i].class) == 0 || (other && strcmp(class, other) == 0) ||
+                   at_json_fail(v, "\"%s\" is not supported, only %s%s%s", class, known[i].class, other ? " and " : "",
+                                other ? other : "");
+    }
+    return true;
+}
+
 // What model_index.json says of a component must be something that can be read. Its absence says nothing.
 static bool check_component(const struct at_model_source *s, const char *component)
 {
@@ -84,14 +125,8 @@ static bool check_component(const struct at_model_source *s, const char *compone
     if (!at_json_present(v) || (at_json_is_array(v) && !at_json_present(at_json_at(v, 1))))
         return at_json_fail(v, "is empty: this model comes without its %s, which is needed here", component);
     const char *class = class_of(s, component);
-    if (!class)
-        return at_json_fail(v, "expected the library and the class, as [\"diffusers\", \"UNet2DConditionModel\"]");
-    bool ok = true;
-    if (strncmp(component, "tokenizer", 9) == 0)
-        ok = strcmp(class, "CLIPTokenizer") == 0 || strcmp(class, "CLIPTokenizerFast") == 0;
-    else if (strncmp(component, "text_encoder", 12) == 0)
-        ok = strcmp(class, "CLIPTextModel") == 0 || strcmp(class, "CLIPTextModelWithProjection") == 0;
-    return ok || at_json_fail(v, "\"%s\" is not supported; text encoders and tokenizers must be CLIP's", class);
+    return class ? check_class(v, component, class)
+                 : at_json_fail(v, "expected the library and the class, as [\"diffusers\", \"UNet2DConditionModel\"]");
 }
 
 // The component's folder, which is there; the caller frees it.

@@ -111,7 +111,7 @@ bool at_train_samples_draw(struct at_train_samples *s, int64_t step)
     bool dry = at_is_dry(s->m->dev);
     struct at_sample_params sp = {.items = s->items, .count = (int)s->prompts.count, .steps = dry ? 1 : p->steps,
                                   .cfg = p->cfg != 0 ? p->cfg : at_sample_cfg(s->m), .width = s->size,
-                                  .height = s->size, .memory_limit = s->p->memory_limit, .vae_tile = s->p->vae_tile,
+                                  .height = s->size, .memory_limit = s->p->memory_limit, .vae_tile = s->p->vae_tile, .resident = true,
                                   .loras = s->lora, .lora_count = s->lora && *s->lora ? 1 : 0, .progress = goes_on,
                                   .priv = s};
     bool ok = at_sample(s->m, &sp, s->pixels, NULL);

@@ -54,6 +54,7 @@ expect 0 'memory ' plan train dpo -m xl -d pairs -o run2 --size 16 --batch 2 $cp
 expect 0 '1 image in tuned' sample -m xl+run -p 'a red kite' -o tuned $cpu
 expect 0 'grid.html in grid' grid -m xl -m xl+run -m lcm -p 'a red kite' -o grid $cpu
 expect 0 'saturation' eval -m xl -m xl+run -p a -p b -r saturation --steps 2 $cpu
+expect 0 'xl + run against xl + run:0.5 + run:-1' eval -m xl+run:0.5+run:-1 -m xl+run -p a -r saturation --steps 1 $cpu
 expect 0 'denoiser' bench model -m xl --size 16 --batch 1 --seconds 0.01 $cpu
 expect 3 'the loss of a denoiser would undo its distillation' train dpo -m lcm -d pairs -o no --size 16 --steps 1 $cpu
 

@@ -29,6 +29,7 @@ cp one.png first.png
 expect 3 '--force replaces it' sample -p 'Red apple!' --seed 5 --steps 2 -o one.png --device cpu
 expect 0 'in one.png' sample -p 'Red apple!' --seed 5 --steps 2 -o one.png --device cpu --force
 same one.png first.png
+expect 0 '"resident":' sample -p a --steps 1 -o sizes --device cpu --json
 expect 0 '1 image in torch' sample -p a --rng torch --cfg-rescale 0.7 --sampler euler_a --steps 2 -o torch --device cpu
 grep -q 'CFG rescale: 0.7, Seed: 0, .*RNG: CPU' torch/00001-0-a.png || { failures=$((failures + 1)); echo 'FAIL no rng'; }
 expect 0 '1 image in euler' sample -p a --sampler dpmpp_2m --karras --steps 3 -o euler --device cpu
@@ -106,6 +107,8 @@ expect 0 'done: more' train base -m embedded -o more --lora learned --names 3 --
 expect 0 'done: both' train base -o both --rank 2 --text-encoder --text-lr 5e-5 --names 3 --views 1 --steps 2 --batch 1 --device cpu
 expect 0 'text_encoder: 8 layers' lora inspect both
 expect 0 '1 image' sample -m embedded+both -p 'red apple' --steps 1 --device cpu -o both.png --force
+expect 0 'done: said' train dpo -o said --rank 2 --text-encoder --steps 1 --batch 1 --device cpu
+expect 0 'text_encoder: 8 layers' lora inspect said
 expect 0 'done: won' train dpo -o won --lora more --steps 1 --batch 1 --device cpu
 expect 0 'rank 2' lora inspect won
 expect 2 'to_q, to_k, to_v, to_out.0' train base -o no --rank 2 --target to_x --device cpu

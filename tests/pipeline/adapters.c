@@ -364,7 +364,7 @@ int main(int argc, char **argv)
     }
     at_safetensors_destroy(&io);
     at_model_destroy(&model);
-    at_device_close(&dev);
+    tiny_close(&dev);
     scratch_remove();
     return at_test_end();
 }

@@ -125,9 +125,14 @@ static void a_model_ties_with_itself(void)
     AT_CHECK_INT(c.ties, 4);
     AT_CHECK_NEAR(c.difference.value, 0, 0);
     AT_CHECK(at_file_exists(csv));
-    b.lora = lora;
+    b.adapters[0] = (struct at_eval_adapter){lora, 1};
+    b.adapter_count = 1;
     AT_CHECK(at_eval(dev, &a, &b, &p, NULL, &c, capture_start(&capture)));
     AT_CHECK(c.ties < 4 && c.difference.value != 0);
+    b.adapters[1] = (struct at_eval_adapter){lora, -1}; // together they are nothing
+    b.adapter_count = 2;
+    AT_CHECK(at_eval(dev, &a, &b, &p, NULL, &c, capture_start(&capture)));
+    AT_CHECK(fabs(c.difference.value) < 1e-3);
     rewards[0] = &at_reward_fidelity; // these prompts have no true picture
     AT_CHECK(!at_eval(dev, &a, &b, &p, NULL, &c, capture_start(&capture)) && capture_says(&capture, "anything"));
 }

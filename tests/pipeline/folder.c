@@ -88,6 +88,10 @@ static void entries_of_the_index(void)
     AT_CHECK(fails(NULL, "field \"unet\": expected the library and the class"));
     set_index("unet", "{\"v\": [\"diffusers\", 3]}");
     AT_CHECK(fails(NULL, "field \"unet\": expected the library and the class"));
+    set_index("unet", "{\"v\": [\"diffusers\", \"UNetMotionModel\"]}");
+    AT_CHECK(fails(NULL, "field \"unet\": \"UNetMotionModel\" is not supported, only UNet2DConditionModel"));
+    set_index("vae", "{\"v\": [\"diffusers\", \"AsymmetricAutoencoderKL\"]}");
+    AT_CHECK(fails(NULL, "is not supported, only AutoencoderKL and AutoencoderTiny"));
     set_index("text_encoder", "{\"v\": [\"transformers\", \"T5EncoderModel\"]}");
     AT_CHECK(fails(NULL, "field \"text_encoder\": \"T5EncoderModel\" is not supported"));
     set_index("tokenizer", "{\"v\": [\"transformers\", \"T5Tokenizer\"]}");
@@ -100,6 +104,22 @@ static void entries_of_the_index(void)
     AT_CHECK(opens(NULL));
     set_index("feature_extractor", "{\"v\": [\"transformers\", \"CLIPImageProcessor\"]}");
     AT_CHECK(opens(NULL));
+}
+
+// As the Hugging Face hub and its cache name models.
+static void what_is_no_folder_may_be_one_elsewhere(void)
+{
+    struct at_model_params p = {.path = "stabilityai/stable-diffusion-2-1", .check = true};
+    AT_CHECK(!at_model_open(NULL, &p, capture_start(&capture)) && capture_says(&capture, "nothing is downloaded here"));
+    make();
+    const char *cache = scratch_path("models--a--b");
+    AT_CHECK(at_dir_make(NULL, scratch_path("models--a--b/snapshots")));
+    AT_CHECK(rename(in_model(""), scratch_path("models--a--b/snapshots/0123")) == 0);
+    p.path = cache;
+    AT_CHECK(!at_model_open(NULL, &p, capture_start(&capture)));
+    AT_CHECK(capture_says(&capture, "this is a cache; the model in it is"));
+    AT_CHECK(capture_says(&capture, "models--a--b/snapshots/0123"));
+    AT_CHECK(at_path_remove(NULL, cache));
 }
 
 static void missing_parts(void)
@@ -288,6 +308,7 @@ int main(void)
 {
     scratch_make();
     AT_RUN(entries_of_the_index);
+    AT_RUN(what_is_no_folder_may_be_one_elsewhere);
     AT_RUN(missing_parts);
     AT_RUN(variants);
     AT_RUN(shards);

@@ -337,6 +337,6 @@ int main(int argc, char **argv)
     }
     at_safetensors_destroy(&io);
     at_model_destroy(&model);
-    at_device_close(&dev);
+    tiny_close(&dev);
     return at_test_end();
 }

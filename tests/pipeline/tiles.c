@@ -70,7 +70,7 @@ static void sampling_falls_back_to_tiles(void)
     for (int percent = 95; m && percent > 0 && !refused; percent -= 5) {
         at_model_destroy(&m);
         m = at_model_open(dev, &(struct at_model_params){0}, &quiet);
-        p.memory_limit = weights + need * (size_t)percent / 100;
+        p.memory_limit = (weights + need) * (size_t)percent / 100;
         p.vae_tile = AT_TILE_AUTO;
         dev->peak = dev->allocated;
         if (!m || !at_sample(m, &p, pixels, NULL)) {
@@ -87,7 +87,7 @@ static void sampling_falls_back_to_tiles(void)
         if (tile < SIDE)
             AT_CHECK(!at_sample(m, &p, pixels, NULL) && quiet.error == AT_ERROR_DEVICE);
     }
-    printf("tiles of %d at last, refused at %d%% of %zu\n", tile, refused, need);
+    printf("tiles of %d at last, refused at %d%% of %zu\n", tile, refused, weights + need);
     AT_CHECK(tile > 0 && tile < SIDE && refused > 0);
     AT_CHECK_INT(quiet.error, AT_ERROR_DEVICE);
     quiet.error = AT_ERROR_NONE;

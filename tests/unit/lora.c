@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adapter files that are odd or wrong: alphas, ranks, halves, names, other kinds of adapters.
+#include "core/models/unet.h"
 #include "pipelines/lora/lora_data.h"
 #include "pipelines/lora/lora_write.h"
 #include "tests/unit/capture.h"
@@ -243,7 +244,7 @@ static void other_kinds_are_refused_by_name(void)
         {TIME ".hada_w1_a", "LoHa"}, {TIME ".lokr_w1", "LoKr"}, {TIME ".dora_scale", "DoRA"},
         {"unet.conv_in.lora_magnitude_vector.weight", "DoRA"}, {TIME ".on_input", "(IA)^3"},
         {TIME ".oft_blocks", "OFT"}, {TIME ".a1.weight", "GLoRA"}, {CONV ".lora_mid.weight", "Tucker"},
-        {TIME ".diff", "differences of whole weights"},
+        {"emb_params", "textual inversion"}, {TIME ".diff", "differences of whole weights"},
         {"unet.conv_in.lora_B.bias", "bias"}, {"transformer.x.lora_A.weight", "transformer model"},
         {"lora_unet_double_blocks_0_img_mod_lin.lora_up.weight", "transformer model"},
     };
@@ -338,6 +339,33 @@ static void every_allocation_may_fail(void)
     }
 }
 
+// Without memory a layer must not lose the name of the original implementation: then its file would find no layer.
+static void layers_keep_their_original_names_or_fail(void)
+{
+    static const struct at_unet_config config = {
+        .in_channels = 4, .out_channels = 4, .blocks = 1, .channels = {4}, .layers = {1}, .transformer_layers = {1},
+        .heads = {1}, .context = {4}, .down_attention = {true}, .up_attention = {true}, .has_mid = true, .groups = 2,
+        .eps = 1e-5f, .time_dim = 8, .flip_sin_to_cos = true, .downsample_padding = 1};
+    int named = -1;
+    for (size_t n = 0;; n++) {
+        struct at_layers *l = at_layers_create(capture_start(&capture));
+        at_alloc_fail_at(n, false);
+        bool ok = l && at_layers_add_unet(l, &config), failed = at_alloc_failed();
+        at_alloc_fail_at(0, false);
+        AT_CHECK(!ok == failed);
+        int count = 0;
+        for (int i = 0; l && i < l->count; i++)
+            count += l->list[i].original != NULL;
+        if (n == 0)
+            named = count;
+        AT_CHECK(!ok || count == named);
+        at_layers_destroy(&l);
+        if (n && !failed)
+            break;
+    }
+    AT_CHECK(named > 20);
+}
+
 int main(void)
 {
     scratch_make();
@@ -355,6 +383,7 @@ int main(void)
         AT_RUN(alpha_0_survives);
         AT_RUN(half_precision);
         AT_RUN(every_allocation_may_fail);
+        AT_RUN(layers_keep_their_original_names_or_fail);
     }
     at_layers_destroy(&layers);
     scratch_remove();

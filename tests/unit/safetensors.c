@@ -256,6 +256,29 @@ static void damaged_files_are_refused(void)
     AT_CHECK(!at_safetensors_parse(capture_start(&c), "t", huge, 7) && capture_says(&c, "too short"));
 }
 
+// A pickle is called one; a header whose length begins with the same bytes is none.
+static void pickles_are_called_so(void)
+{
+    static char long_header[8 + 0x10280] = {(char)0x80, 2, 1, 0, 0, 0, 0, 0, '{', '}'};
+    static const struct {
+        const char *bytes;
+        size_t size;
+        const char *said;
+    } files[] = {{"PK\3\4\0\0\0\0\0\0archive/data.pkl", 26, "f: this is a pickle"},
+                 {"\x80\2}q\1X\5\0\0\0hello", 15, "can run any code in it"},
+                 {"GGUF\3\0\0\0\0\0", 10, "this is a GGUF file"},
+                 {"a text", 6, "6 bytes is too short"}};
+    struct capture c;
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+        AT_CHECK(!at_safetensors_parse(capture_start(&c), "f", files[i].bytes, files[i].size));
+        AT_CHECK(capture_says(&c, files[i].said));
+    }
+    memset(long_header + 10, ' ', sizeof(long_header) - 10);
+    struct at_safetensors *st = at_safetensors_parse(capture_start(&c), "f", long_header, sizeof(long_header));
+    AT_CHECK(st && at_safetensors_count(st) == 0);
+    at_safetensors_destroy(&st);
+}
+
 static void sharded_sets(void)
 {
     float x[6];
@@ -377,6 +400,7 @@ int main(void)
     AT_RUN(asks_for_values);
     AT_RUN(refuses_what_it_cannot_write);
     AT_RUN(damaged_files_are_refused);
+    AT_RUN(pickles_are_called_so);
     AT_RUN(sharded_sets);
     AT_RUN(views_show_other_names);
     AT_RUN(views_share_their_bytes);
