@@ -46,6 +46,11 @@ cp "$pictures/grown.png" wide.png
 # Inversion: a folder whole or not at all; its noise is drawn from again.
 expect 0 '2 pictures in inverted' invert -i out/00001-5-red-apple.png -i out/00002-6-red-apple.png -p 'red apple' \
     --steps 2 --fixed-point 2 -o inverted --device cpu
+expect 0 'the denoiser seems to predict v_prediction, not epsilon as the model says' invert -i out/00001-5-red-apple.png \
+    -p 'red apple' --prediction epsilon --steps 1 -o doubtful --device cpu
+case $("$attune" invert -i out/00001-5-red-apple.png -p 'red apple' --steps 1 -o sure --device cpu 2>&1) in
+    *'seems to predict'*) failures=$((failures + 1)) && echo 'FAIL the right prediction is doubted' ;;
+esac
 there inverted/latents.safetensors inverted/invert.json inverted/reconstruction-001.png inverted/reconstruction-002.png \
     inverted/side-by-side-001.png
 grep -q '"latent_error"' inverted/invert.json || { failures=$((failures + 1)); echo 'FAIL no error'; }
