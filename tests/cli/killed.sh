@@ -20,10 +20,14 @@ milliseconds() {
 same() {
     diff -rq --exclude='*.tmp*' --exclude=metrics.jsonl "$1" "$2" >diff.txt 2>&1
 }
-# A whole result is the old or the new one; of files each is, and none is gone; an index is there only if all is.
+# sound KIND ARGS...: a whole result is the old or the new one; of files each is, and none is gone; an index is there only
+# if all is; with what is in a cache the same command makes the same.
 sound() {
-    [ -e out ] || return 0
-    case $1 in
+    what=$1
+    shift
+    [ -e out ] || [ "$what" = cache ] || return 0
+    case $what in
+        cache) rm -rf out && "$attune" "$@" >said.txt 2>&1 && same out new ;;
         whole) same out old || same out new ;;
         files)
             for f in out/*; do
@@ -44,7 +48,7 @@ killed() {
     expect 0 '' "$@"
     mv out new
     for round in 0 1 2 3 4 5 6 7 8 9; do
-        rm -rf out
+        rm -rf out cache
         [ ! -e old ] || cp -r old out
         before=$(milliseconds)
         "$attune" "$@" >said.txt 2>&1 &
@@ -53,7 +57,7 @@ killed() {
         wait $! 2>/dev/null
         got=$?
         [ $got -eq 137 ] && cut=$((cut + 1)) || took=$(($(milliseconds) - before))
-        sound "$kind" || fail "killed after $round ninths: attune $*: $(cat diff.txt)"
+        sound "$kind" "$@" || fail "killed after $round ninths: attune $*: $(cat diff.txt)"
     done
     rm -rf out
     [ ! -e old ] || cp -r old out
@@ -77,7 +81,7 @@ full() {
     case $said in *'No space left on device'*) ;; *) fail "on a full disk attune $* says: $said" ;; esac
     [ -z "$(find copy -name '*.tmp*')" ] || fail "left over on a full disk: attune $*"
     [ ! -e copy/out ] || mv copy/out out
-    sound "$kind" || fail "on a full disk: attune $*: $(cat diff.txt)"
+    sound "$kind" "$@" || fail "on a full disk: attune $*: $(cat diff.txt)"
     [ ! -e old ] || [ -e out ] || fail "the old result is gone: attune $*"
 }
 # job KIND OLD-WORDS NEW-WORDS ARGS...: with these words the old result (none: there shall be none), and the new one.
@@ -109,6 +113,7 @@ common="-m $model -q --device cpu --threads 1"
     job whole '--steps 1' '--steps 2 --force' invert -i "$tiny/pictures/red-ball-good.png" -o out $common
     job whole '--seeds 200' '--seeds 230' eval -m "$model" -p red -r saturation --steps 1 --csv out $common
     job files '--steps 1' '--steps 2 --force' grid -m "$model" -p red -p blue -o out $common
+    job cache '' '' train dpo -d "$tiny/pairs/pairs.jsonl" --batch 1 --rank 2 --steps 1 --cache cache -o out $common
     job files '' '' sample -p red --steps 1 --count 8 -o out $common
 }
 echo "$cut commands were killed at work"
