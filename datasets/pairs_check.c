@@ -5,7 +5,9 @@
 #include "core/base/arena.h"
 #include "core/io/file.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_PROMPT ((size_t)64 * 1024)
@@ -90,9 +92,10 @@ bool at_pair_load(struct at_log *log, const struct at_pair *pair, int size, stru
     return true;
 }
 
+static const char *const ends[] = {".png", ".jpg", ".jpeg"}; // of pictures
+
 static bool is_picture(const char *name, size_t *stem)
 {
-    static const char *const ends[] = {".png", ".jpg", ".jpeg"};
     size_t n = strlen(name);
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
         size_t m = strlen(ends[i]);
@@ -104,13 +107,20 @@ static bool is_picture(const char *name, size_t *stem)
     return false;
 }
 
-// The picture of the same stem in the other folder, or NULL.
+static int by_name(const void *key, const void *name)
+{
+    return strcmp(key, *(char *const *)name);
+}
+
+// The picture of the same stem among the sorted names of the other folder, or NULL.
 static const char *partner(const char *name, size_t stem, char *const *others, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        size_t n;
-        if (is_picture(others[i], &n) && n == stem && strncmp(others[i], name, stem) == 0)
-            return others[i];
+    char key[NAME_MAX + 8];
+    for (size_t i = 0; count && i < sizeof(ends) / sizeof(ends[0]); i++) {
+        snprintf(key, sizeof(key), "%.*s%s", (int)stem, name, ends[i]);
+        char *const *found = bsearch(key, others, count, sizeof(*others), by_name);
+        if (found)
+            return *found;
     }
     return NULL;
 }

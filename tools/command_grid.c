@@ -10,6 +10,7 @@
 #include "tools/request.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MODELS 16
@@ -54,18 +55,20 @@ static void add_options(struct at_options *o, struct job *j)
     at_device_options(o, &j->device);
 }
 
-static bool is_page(const char *name)
+// The number of a page by its file's name, 0 for grid.html; -1: no file of a grid.
+static long page_number(const char *name)
 {
     const char *end = name + 5;
     if (strncmp(name, "grid-", 5) != 0)
-        return strcmp(name, "grid.html") == 0;
+        return strcmp(name, "grid.html") == 0 ? 0 : -1;
     while (*end >= '0' && *end <= '9')
         end++;
-    return end - name >= 8 && strcmp(end, ".png") == 0;
+    return end - name >= 8 && strcmp(end, ".png") == 0 ? strtol(name + 5, NULL, 10) : -1;
 }
 
-// Pages of an earlier grid: removed, as one too many would pass for one of the new grid, or in the way.
-static bool old_pages(struct job *j, bool remove)
+// Files of an earlier grid: in the way, or removed where their number is above `kept`, as one too many would pass for a
+// page of the new grid.
+static bool old_pages(struct job *j, bool remove, size_t kept)
 {
     struct at_log *log = &j->cli->log;
     char **names;
@@ -74,7 +77,8 @@ static bool old_pages(struct job *j, bool remove)
         return false;
     bool ok = true;
     for (size_t i = 0; ok && i < count; i++) {
-        if (!is_page(names[i]))
+        long number = page_number(names[i]);
+        if (number < 0 || (remove && (size_t)number <= kept))
             continue;
         char *path = at_path_join(j->out, names[i]);
         ok = path || at_fail_memory(log, strlen(names[i]));
@@ -105,7 +109,7 @@ static bool prepare(struct job *j, const struct at_usage *usage)
     j->rows = j->request.prompts.count;
     j->columns = j->models.count * (size_t)j->request.count;
     j->images = at_calloc(j->rows * j->columns, sizeof(*j->images));
-    return j->images && at_dir_make(log, j->out) && (j->force || old_pages(j, false)) &&
+    return j->images && at_dir_make(log, j->out) && (j->force || old_pages(j, false, 0)) &&
            (j->dev = at_device_choose(&j->device, log));
 }
 
@@ -191,10 +195,8 @@ static bool write_grid(struct job *j, const struct at_grid *grid)
     bool ok = report != NULL;
     if (ok)
         report_settings(j, report);
-    if (ok && old_pages(j, true) && write_pages(j, grid, report, &pages))
-        ok = at_report_end(&report);
-    else
-        ok = false;
+    // What was there is replaced file by file, and nothing of it removed before the new grid is whole.
+    ok = ok && write_pages(j, grid, report, &pages) && at_report_end(&report) && old_pages(j, true, pages);
     at_report_cancel(&report);
     if (ok && !j->request.quiet)
         at_info(log, "%zu page%s of %zu x %zu pictures and grid.html in %s", pages, pages == 1 ? "" : "s", j->rows,

@@ -86,7 +86,8 @@ bool at_lora_may_write(struct at_log *log, const char *path, bool force)
 static bool run(struct at_cli *cli, int argc, char **argv)
 {
     static const struct at_command *const commands[] = {&at_command_lora_inspect, &at_command_lora_convert,
-                                                        &at_command_lora_merge, &at_command_lora_diff, NULL};
+                                                        &at_command_lora_merge, &at_command_lora_extract,
+                                                        &at_command_lora_diff, NULL};
     static const struct at_command_group group = {
         .name = "attune lora",
         .about = "Works on adapters: LoRA files of diffusers, kohya's sd-scripts, ComfyUI and peft, for the UNet and the "
@@ -96,4 +97,4 @@ static bool run(struct at_cli *cli, int argc, char **argv)
     return at_group_run(cli, &group, argc, argv);
 }
 
-const struct at_command at_command_lora = {"lora", "looks into adapters, converts, merges and compares them", run};
+const struct at_command at_command_lora = {"lora", "looks into adapters, converts, merges, extracts and compares them", run};

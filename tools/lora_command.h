@@ -9,7 +9,7 @@
 struct at_model;
 
 extern const struct at_command at_command_lora_inspect, at_command_lora_convert, at_command_lora_merge,
-    at_command_lora_diff;
+    at_command_lora_diff, at_command_lora_extract;
 
 // The layers an adapter's names are looked up in: of a model, or of the widely used one that fits most of its tensors.
 struct at_lora_fit {

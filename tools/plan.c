@@ -76,7 +76,7 @@ static void print_text(const struct forecast *f, const struct at_forecast *train
     printf(", at the %.3g GFLOP/s measured here at best\n", f->flop_rate * 1e-9);
     if (f->disk)
         printf("disk          %.1f MiB a checkpoint, and the result\n", mib(f->disk));
-    printf("to lower it   %s, --weights f16%s\n", f->knobs, at_device_offload_knob(f->dry));
+    printf("to lower it   %s, --weights f16%s\n", f->knobs, at_device_memory_knobs(f->dry));
 }
 
 static bool print_json(struct at_cli *cli, const struct forecast *f, const struct at_forecast *training)

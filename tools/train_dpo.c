@@ -80,8 +80,6 @@ static bool complete(void *priv, struct at_log *log)
                        "--target, --text-encoder, --text-lr and --lora belong; leave one or the other out");
     if (!at_adapter_complete(&d->adapter, log))
         return false;
-    if (d->adapter.lora.text)
-        return at_fail(log, AT_ERROR_USAGE, "--text-encoder: attune train dpo adapts the denoiser alone");
     p->lora = d->adapter.lora;
     p->train.text_lr = d->adapter.text_lr;
     if (p->train.lr == 0)
@@ -108,12 +106,18 @@ static bool run(struct at_cli *cli, int argc, char **argv)
         .about = "A row of PAIRS is {\"prompt\": \"...\", \"win\": \"a.png\", \"lose\": \"b.png\"}; attune data check "
                  "looks a file over. Before the first step the loss is ln 2 = 0.6931 and the accuracy one half. Beside "
                  "a result, train a control on the same pairs with --coin. RUN gets pytorch_lora_weights.safetensors "
-                 "(with --full a model folder), and run.json: --config RUN/run.json repeats the settings.",
+                 "(with --full a model folder), and run.json: --config RUN/run.json repeats the settings. With "
+                 "--text-encoder the prompts are read with adapters too, and by the reference without. --lora goes on "
+                 "from an adapter; the reference is the model without it, so that the first loss is not ln 2.",
         .example = "  attune train dpo -o runs/warm --steps 100\n"
                    "  attune train dpo -o runs/coin --steps 100 --coin\n"
                    "  attune train dpo -o runs/seen --steps 100 --sample-every 25 --sample-prompts prompts.txt \\\n"
                    "      --sample-steps 20 --sample-cfg 4 --vae-tile off\n"
                    "  attune train dpo -m v1-5.safetensors --tokenizer clip -d pairs --size 512 --batch 2 -o runs/v15\n"
+                   "  attune train dpo -m sdxl -d pairs --batch 1 -o runs/xl --text-encoder --text-lr 1e-4\n"
+                   "  attune train dpo -m sdxl -d pairs --size 1024 --batch 1 --accumulate 8 --device vulkan \\\n"
+                   "      --weights f16 --offload --activations f16 --memory-limit 1G -o runs/small\n"
+                   "  attune train dpo -o runs/on --lora runs/warm --steps 50\n"
                    "  attune grid -m embedded -m embedded+runs/warm -m embedded+runs/coin -p \"red apple\" -o grid\n",
     };
     struct dpo d = {.params = {

@@ -8,6 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+#define LARGE (4 * HUGE_PAGE) // from here on, blocks ask for huge pages: rows that lie far apart cost fewer page walks
 
 static atomic_size_t countdown; // 0: no fault planned
 static atomic_bool persist, happened;
@@ -81,8 +85,10 @@ void *at_calloc_aligned(size_t n, size_t size)
 {
     if (fault() || (size && n > (SIZE_MAX - 64) / size))
         return NULL;
-    size_t bytes = (n * size + 63) & ~(size_t)63;
-    void *block = aligned_alloc(64, bytes ? bytes : 64);
+    size_t grain = n * size >= LARGE ? HUGE_PAGE : 64, bytes = (n * size + 63) & ~(size_t)63;
+    void *block = aligned_alloc(grain, bytes ? bytes : 64);
+    if (block && grain == HUGE_PAGE)
+        (void)madvise(block, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); // a wish
     if (block)
         memset(block, 0, bytes ? bytes : 64);
     return counted(block);

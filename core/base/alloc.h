@@ -8,7 +8,7 @@
 
 // Zeroed memory for n items of `size` bytes; NULL when there is none or n * size overflows. n = 0 gives a valid pointer.
 void *at_calloc(size_t n, size_t size);
-// Zeroed and aligned to 64 bytes. Freed by at_free like the rest.
+// Zeroed and aligned to 64 bytes, in huge pages if it is large and the system has them. Freed by at_free like the rest.
 void *at_calloc_aligned(size_t n, size_t size);
 // As realloc: on failure NULL, and the old block stands.
 void *at_realloc(void *block, size_t n, size_t size);

@@ -30,7 +30,8 @@ typedef real loose __attribute__((vector_size(BYTES), aligned(sizeof(real)), may
 
 // What tiles of one panel share: `taps` x [from, from + depth) of a meets the panel.
 struct strip {
-    const real *panel; // (taps depth, vectors LANES)
+    const real *panel; // (taps depth, vectors LANES), a row every `step` reals
+    int64_t step;
     int64_t stride, taps, from, depth;
     int64_t column, width; // of c; width <= vectors LANES
     bool add;
@@ -56,6 +57,20 @@ INLINE vec load(const void *b, enum at_dtype type, int64_t i)
 #endif
 }
 
+// The first elements of a vector.
+INLINE void store_part(real *c, vec part, int64_t width, bool add)
+{
+#if !AT_DOUBLE && defined(__AVX512F__)
+    __mmask16 mask = (__mmask16)((1u << width) - 1);
+    if (add)
+        part += (vec)_mm512_maskz_loadu_ps(mask, c);
+    _mm512_mask_storeu_ps(c, mask, (__m512)part);
+#else
+    for (int j = 0; j < width; j++)
+        c[j] = add ? c[j] + part[j] : part[j];
+#endif
+}
+
 INLINE void store(real *c, const vec *sums, int vectors, int64_t width, bool add)
 {
 #pragma GCC unroll 4
@@ -65,9 +80,7 @@ INLINE void store(real *c, const vec *sums, int vectors, int64_t width, bool add
             *to = add ? (vec)*to + sums[v] : sums[v];
             continue;
         }
-        vec part = sums[v];
-        for (int j = 0; j < width; j++)
-            c[j] = add ? c[j] + part[j] : part[j];
+        store_part(c, sums[v], width, add);
     }
 }
 
@@ -85,11 +98,11 @@ INLINE void tile(int rows, int vectors, const struct strip *s, const real *const
 #pragma GCC unroll 6
         for (int i = 0; i < rows; i++)
             x[i] = a[i] + s->from;
-        for (int64_t q = 0; q < s->depth; q++, b += vectors * LANES) {
+        for (int64_t q = 0; q < s->depth; q++, b += s->step) {
             vec y[VECTORS];
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++)
-                y[v] = *(const vec *)(const void *)(b + v * LANES);
+                y[v] = *(const loose *)(const void *)(b + v * LANES);
 #pragma GCC unroll 6
             for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
@@ -175,13 +188,20 @@ INLINE void transpose_square(const void *from, enum at_dtype type, int64_t ldf, 
 INLINE void transpose_typed(const void *from, enum at_dtype type, int64_t ldf, int64_t rows, int64_t cols, real *to,
                             int64_t ldt, real scale)
 {
-    int64_t whole_rows = rows / LANES * LANES, whole_cols = cols / LANES * LANES;
-    for (int64_t i = 0; i < whole_rows; i += LANES)
-        for (int64_t j = 0; j < whole_cols; j += LANES)
-            transpose_square(at_element(from, type, i * ldf + j), type, ldf, to + j * ldt + i, ldt, scale);
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = i < whole_rows ? whole_cols : 0; j < cols; j++)
-            to[j * ldt + i] = scale * at_element_value(from, type, i * ldf + j);
+    if (rows < LANES || cols < LANES) {
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t j = 0; j < cols; j++)
+                to[j * ldt + i] = scale * at_element_value(from, type, i * ldf + j);
+        return;
+    }
+    // The last squares of a row and a column may overlap those before them.
+    for (int64_t i = 0; i < rows; i += LANES) {
+        int64_t row = least(i, rows - LANES);
+        for (int64_t j = 0; j < cols; j += LANES) {
+            int64_t col = least(j, cols - LANES);
+            transpose_square(at_element(from, type, row * ldf + col), type, ldf, to + col * ldt + row, ldt, scale);
+        }
+    }
 }
 
 // to (cols, rows; row stride ldt) = scale times the transpose of from (rows, cols).
@@ -250,6 +270,7 @@ static void multiply(struct strip s, int64_t m, int64_t n, const real *const *a,
         for (int64_t j = 0; j < n; j += PANEL) {
             tile_fn *const *by_rows = tiles[panel_vectors(n - j) - 1];
             s.panel = packed + j * kc;
+            s.step = panel_vectors(n - j) * LANES;
             s.column = column + j;
             s.width = least(n - j, PANEL);
             for (int64_t i = block; i < end; i += ROWS)
@@ -352,6 +373,31 @@ static void both_transposed(int64_t m, int64_t n, int64_t k, real alpha, const r
                        c + i * ldc, ldc);
         }
     }
+}
+
+void near_gemm(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b, int64_t ldb, bool add,
+               real *c, int64_t ldc)
+{
+    const real *from[CHUNK];
+    real *to[CHUNK];
+    for (int64_t i = 0; i < m; i += CHUNK) {
+        int64_t rows = least(m - i, CHUNK);
+        for (int64_t r = 0; r < rows; r++) {
+            from[r] = a + (i + r) * lda;
+            to[r] = c + (i + r) * ldc;
+        }
+        for (int64_t j = 0; j < n; j += PANEL) {
+            struct strip s = {b + j, ldb, 0, 1, 0, k, j, least(n - j, PANEL), add};
+            tile_fn *const *by_rows = tiles[panel_vectors(n - j) - 1];
+            for (int64_t r = 0; r < rows; r += ROWS)
+                by_rows[least(rows - r, ROWS) - 1](&s, from + r, to + r);
+        }
+    }
+}
+
+void real_turn(int64_t rows, int64_t cols, real scale, const real *from, int64_t ldf, real *to, int64_t ldt)
+{
+    transpose(from, AT_F32, ldf, rows, cols, to, ldt, scale);
 }
 
 void real_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a, int64_t lda,

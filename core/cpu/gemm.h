@@ -47,11 +47,20 @@ void AT_GEMM_NAME(dense)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real
 void AT_GEMM_NAME(mixed)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a, int64_t lda,
                          const void *b, enum at_dtype type, int64_t ldb, bool add, real *c, int64_t ldc);
 
+// c (m,n) = a b (+ c), for b (k,n) that lies in a cache and is not packed: its rows are read to multiples of 16 reals.
+void AT_GEMM_NAME(near)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b, int64_t ldb,
+                        bool add, real *c, int64_t ldc);
+
+// to (cols, rows) = scale times the transpose of from (rows, cols); ldf, ldt are row strides.
+void AT_GEMM_NAME(turn)(int64_t rows, int64_t cols, real scale, const real *from, int64_t ldf, real *to, int64_t ldt);
+
 #define gemm_taps AT_GEMM_NAME(taps)
 #define gemm_by_taps AT_GEMM_NAME(by_taps)
 #define gemm_outer AT_GEMM_NAME(outer)
 #define gemm_by_outer AT_GEMM_NAME(by_outer)
 #define real_gemm AT_GEMM_NAME(dense)
 #define mixed_gemm AT_GEMM_NAME(mixed)
+#define near_gemm AT_GEMM_NAME(near)
+#define real_turn AT_GEMM_NAME(turn)
 
 #endif

@@ -17,9 +17,10 @@ void at_device_close(struct at_device **dev)
     *dev = NULL;
 }
 
-const char *at_device_offload_knob(const struct at_device *dev)
+const char *at_device_memory_knobs(const struct at_device *dev)
 {
-    return dev->own_memory && !dev->offload ? ", --offload" : "";
+    static const char *const knobs[] = {"", ", --offload", ", --activations f16", ", --offload, --activations f16"};
+    return dev->own_memory ? knobs[(dev->offload ? 0 : 1) + (dev->activations == AT_F16 ? 0 : 2)] : "";
 }
 
 static void count_host(struct at_device *dev, size_t bytes)

@@ -73,8 +73,8 @@ struct at_device_api {
 };
 
 void at_device_close(struct at_device **dev);
-// What a list of ways to save memory goes on with: ", --offload", or "" where that is in use or does nothing.
-const char *at_device_offload_knob(const struct at_device *dev);
+// What a list of ways to save memory goes on with: of ", --offload, --activations f16" what is not in use and does something.
+const char *at_device_memory_knobs(const struct at_device *dev);
 
 // A flat vector that outlives plans: weights, gradients, optimiser state. Weights may be halves.
 struct at_store {

@@ -7,7 +7,11 @@
 
 #include <png.h>
 
-// libpng's memory, through core/base/alloc.h. Its memory pointer is a bool, set when there was none.
+// libpng's memory, through core/base/alloc.h: what its memory pointer points to.
+struct at_png_memory {
+    size_t most;  // bytes of one block; libpng skips or refuses what asks for more
+    bool starved; // there was none
+};
 png_voidp at_png_alloc(png_structp png, png_alloc_size_t size);
 void at_png_free(png_structp png, png_voidp block);
 

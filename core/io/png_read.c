@@ -9,11 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MOST_CHUNK ((size_t)64 << 20)
+
 struct reader {
     const uint8_t *bytes;
     size_t size, at;
     char message[128];
-    bool starved; // of memory
+    struct at_png_memory memory;
     png_structp png;
     png_infop info, end;
     png_bytep *rows; // pointers into the image
@@ -44,9 +46,11 @@ static void read_bytes(png_structp png, png_bytep out, size_t n)
 
 png_voidp at_png_alloc(png_structp png, png_alloc_size_t size)
 {
-    bool *starved = png_get_mem_ptr(png);
+    struct at_png_memory *memory = png_get_mem_ptr(png);
+    if (size > memory->most)
+        return NULL;
     void *block = at_calloc(size, 1);
-    *starved = *starved || !block;
+    memory->starved = memory->starved || !block;
     return block;
 }
 
@@ -65,8 +69,9 @@ static void finish(struct reader *r)
 
 static bool start(struct reader *r, const void *bytes, size_t size)
 {
-    *r = (struct reader){.bytes = bytes, .size = size};
-    r->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, r, on_error, on_warning, &r->starved, at_png_alloc,
+    // A chunk whose length is a lie is only warned of by libpng, and allocated.
+    *r = (struct reader){.bytes = bytes, .size = size, .memory.most = MOST_CHUNK + 4096};
+    r->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, r, on_error, on_warning, &r->memory, at_png_alloc,
                                       at_png_free);
     r->info = r->png ? png_create_info_struct(r->png) : NULL;
     r->end = r->info ? png_create_info_struct(r->png) : NULL;
@@ -74,7 +79,7 @@ static bool start(struct reader *r, const void *bytes, size_t size)
         return false;
     png_set_read_fn(r->png, r, read_bytes);
     png_set_user_limits(r->png, AT_IMAGE_MAX_SIDE, AT_IMAGE_MAX_SIDE);
-    png_set_chunk_malloc_max(r->png, 64 << 20);
+    png_set_chunk_malloc_max(r->png, MOST_CHUNK);
     png_set_chunk_cache_max(r->png, 1000);
     return true;
 }
@@ -117,7 +122,7 @@ static bool decode(struct reader *r, int channels, bool texts)
         png_error(r->png, "an unexpected row size");
     if (at_image_init(NULL, &r->image, (int)width, (int)height, channels))
         r->rows = at_calloc(height, sizeof(*r->rows));
-    r->starved = r->starved || !r->rows;
+    r->memory.starved = r->memory.starved || !r->rows;
     if (!r->rows)
         return false;
     for (png_uint_32 y = 0; y < height; y++)
@@ -129,7 +134,7 @@ static bool decode(struct reader *r, int channels, bool texts)
 
 static bool fail(const struct reader *r, struct at_log *log, const char *name)
 {
-    return r->starved ? at_fail_memory(log, r->size)
+    return r->memory.starved ? at_fail_memory(log, r->size)
                       : at_fail(log, AT_ERROR_INPUT, "%s: not a good PNG: %s", name, r->message);
 }
 
@@ -167,15 +172,15 @@ static bool add_texts(struct reader *r, png_infop info, struct at_png_text **tex
             snprintf(r->message, sizeof(r->message), "a text chunk is not UTF-8");
             return false;
         }
-        r->starved = !at_grow((void **)texts, capacity, *n + 1, sizeof(**texts));
-        if (r->starved)
+        r->memory.starved = !at_grow((void **)texts, capacity, *n + 1, sizeof(**texts));
+        if (r->memory.starved)
             return false;
         struct at_png_text *t = &(*texts)[*n];
         t->key = from_latin1(list[i].key);
         t->value = wide ? at_strdup(text) : from_latin1(text);
         *n += 1;
-        r->starved = !t->key || !t->value;
-        if (r->starved)
+        r->memory.starved = !t->key || !t->value;
+        if (r->memory.starved)
             return false;
     }
     return true;

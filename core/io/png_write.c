@@ -12,7 +12,7 @@ struct writer {
     void *bytes;
     size_t size, capacity;
     char message[128];
-    bool starved; // of memory
+    struct at_png_memory memory;
     png_structp png;
     png_infop info;
     png_text *texts; // key and text are fresh copies
@@ -35,8 +35,8 @@ static void on_warning(png_structp png, png_const_charp message)
 static void write_bytes(png_structp png, png_bytep data, size_t n)
 {
     struct writer *w = png_get_io_ptr(png);
-    w->starved = w->starved || !at_grow(&w->bytes, &w->capacity, w->size + n, 1);
-    if (w->starved)
+    w->memory.starved = w->memory.starved || !at_grow(&w->bytes, &w->capacity, w->size + n, 1);
+    if (w->memory.starved)
         png_error(png, "out of memory");
     memcpy((uint8_t *)w->bytes + w->size, data, n);
     w->size += n;
@@ -113,7 +113,7 @@ static bool encode(struct writer *w, const struct at_image *image)
 bool at_png_encode(struct at_log *log, const char *name, const struct at_image *image, const struct at_png_text *texts,
                    size_t n_texts, uint8_t **bytes, size_t *size)
 {
-    struct writer w = {0};
+    struct writer w = {.memory.most = SIZE_MAX};
     int c = image->channels;
     *bytes = NULL;
     *size = 0;
@@ -122,11 +122,11 @@ bool at_png_encode(struct at_log *log, const char *name, const struct at_image *
                        image->width, image->height, c);
     bool ok = prepare_texts(log, name, &w, texts, n_texts);
     if (ok) {
-        w.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &w, on_error, on_warning, &w.starved, at_png_alloc,
+        w.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &w, on_error, on_warning, &w.memory, at_png_alloc,
                                           at_png_free);
         w.info = w.png ? png_create_info_struct(w.png) : NULL;
         ok = w.info && encode(&w, image);
-        if (!ok && w.starved)
+        if (!ok && w.memory.starved)
             at_fail_memory(log, w.size);
         else if (!ok)
             at_fail(log, AT_ERROR_FAILED, "%s: cannot encode the PNG: %s", name, w.message);

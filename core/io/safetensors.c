@@ -82,15 +82,15 @@ static bool read_dtype(struct at_json entry, enum at_st_dtype *dtype)
     return at_json_fail(v, "\"%.40s\" is not a safetensors type", name);
 }
 
-static bool read_shape(struct at_arena *arena, struct at_json entry, struct at_st_tensor *t)
+static bool read_shape(struct at_safetensors *st, struct at_json entry, struct at_st_tensor *t)
 {
     struct at_json array;
     if (!at_json_need(entry, "shape", &array) || !at_json_array(entry, "shape", &array))
         return false;
     size_t rank = at_json_count(array), i = 0;
-    uint64_t *shape = at_arena_alloc(arena, (rank + 1) * sizeof(*shape));
+    uint64_t *shape = at_arena_alloc(st->arena, (rank + 1) * sizeof(*shape));
     if (!shape || rank > INT32_MAX)
-        return at_json_fail(array, "out of memory for %zu sizes", rank);
+        return at_fail_memory(st->log, rank * sizeof(*shape));
     for (struct at_json v = at_json_first(array); v.item; v = at_json_next(v)) {
         int64_t size;
         if (!at_json_as_int(v, 0, INT64_MAX, &size))
@@ -109,7 +109,7 @@ static bool read_entry(struct at_safetensors *st, struct at_json entry, struct a
     int64_t from, to;
     if (!at_json_is_object(entry))
         return at_json_fail(entry, "expected an object that describes a tensor");
-    if (!read_dtype(entry, &t->dtype) || !read_shape(st->arena, entry, t))
+    if (!read_dtype(entry, &t->dtype) || !read_shape(st, entry, t))
         return false;
     if (!at_json_need(entry, "data_offsets", &offsets) || !at_json_array(entry, "data_offsets", &offsets))
         return false;
@@ -124,7 +124,7 @@ static bool read_entry(struct at_safetensors *st, struct at_json entry, struct a
         return at_json_fail(entry, "the shape needs %" PRIu64 " bytes, the offsets hold %" PRId64, t->bytes, to - from);
     t->name = at_arena_strf(st->arena, "%s", at_json_key(entry));
     *begin = (uint64_t)from;
-    return t->name != NULL || at_json_fail(entry, "out of memory");
+    return t->name != NULL || at_fail_memory(st->log, strlen(at_json_key(entry)));
 }
 
 static bool read_metadata(struct at_safetensors *st, struct at_json map)
@@ -136,12 +136,12 @@ static bool read_metadata(struct at_safetensors *st, struct at_json map)
         if (!at_json_as_str(v, &value))
             return false;
         if (!at_grow((void **)&st->metadata, &st->metadata_capacity, st->metadata_count + 1, sizeof(*st->metadata)))
-            return at_json_fail(v, "out of memory");
+            return at_fail_memory(st->log, (st->metadata_count + 1) * sizeof(*st->metadata));
         struct at_st_text *text = &st->metadata[st->metadata_count];
         text->key = at_arena_strf(st->arena, "%s", at_json_key(v));
         text->value = at_arena_strf(st->arena, "%s", value);
         if (!text->key || !text->value)
-            return at_json_fail(v, "out of memory");
+            return at_fail_memory(st->log, strlen(value));
         st->metadata_count++;
     }
     return true;

@@ -104,15 +104,19 @@ struct at_safetensors *at_safetensors_open_index(struct at_log *log, const char 
 }
 
 // dir/base.VARIANT.safetensors and dir/base.safetensors.index.VARIANT.json ("" = no variant), which of them there is:
-// 1, 2, or 0 for neither. The caller frees *path.
+// 1, 2, or 0 for neither. The caller frees *path, which is NULL where memory ran out.
 static int find_variant(const char *dir, const char *base, const char *variant, char **path)
 {
     const char *dot = variant[0] ? "." : "";
     char *plain = at_strf("%s/%s%s%s.safetensors", dir, base, dot, variant);
     char *index = at_strf("%s/%s.safetensors.index%s%s.json", dir, base, dot, variant);
-    int found = plain && at_file_exists(plain) ? 1 : index && at_file_exists(index) ? 2 : 0;
-    *path = found == 2 ? index : plain;
-    at_free(found == 2 ? plain : index);
+    bool ok = plain && index;
+    int found = ok && at_file_exists(plain) ? 1 : ok && at_file_exists(index) ? 2 : 0;
+    *path = !ok ? NULL : found == 2 ? index : plain;
+    if (*path != plain)
+        at_free(plain);
+    if (*path != index)
+        at_free(index);
     return found;
 }
 
@@ -185,7 +189,7 @@ struct at_safetensors *at_weights_open(struct at_log *log, const char *dir, cons
     char *path;
     const char *asked = variant ? variant : "";
     int found = find_variant(dir, base, asked, &path);
-    if (!found && !variant) {
+    if (!found && !variant && path) {
         at_free(path);
         found = find_variant(dir, base, "fp16", &path);
     }

@@ -1,50 +1,77 @@
 // SPDX-License-Identifier: Apache-2.0
 // Multi-head attention, softmax(scale q k^T) v per head. in: q (N,Lq,D), k (N,Lk,D), v (N,Lk,D) -> (N,Lq,D).
 // attr: i[0] heads, i[1] causal, f[0] scale.
-#include "core/ops/build.h"
-#include "core/ops/op.h"
+#include "core/ops/attention.h"
 
-// The scores that a thread holds at once: they stay in its L2 cache.
-#define QUERIES 240
-#define KEYS 512
+// Of one thread, in reals: scores and turned values of a block of keys; queries and outputs.
+static int64_t thread_scratch(const struct at_node *n)
+{
+    int64_t d = n->in[0]->shape.dim[2] / n->attr.i[0];
+    return AT_KEYS * (AT_QUERIES + d) + AT_STRIPS * 2 * d * AT_QUERIES;
+}
 
 #ifdef AT_KERNEL
-#include "core/cpu/kernel.h"
 
-// Some queries of a head, as they meet one block of keys after the other (Milakov & Gimelshein 2018; Dao et al. 2022).
-struct rows {
-    int64_t first, count; // queries
-    real top[QUERIES], sum[QUERIES]; // the largest score so far, and the sum of exp(score - top)
+// A strip of queries, as it meets one block of keys after the other (Milakov & Gimelshein 2018; Dao et al. 2022).
+struct strip {
+    real top[AT_QUERIES], sum[AT_QUERIES]; // the largest score so far, and the sum of exp(score - top)
+    real *q, *y;                           // (d, AT_QUERIES)
 };
 
-// Scores s (rows, keys) become exp(s - top); what was summed into y (row stride `width`, d columns) follows a new top.
-// Row i sees the first `seen` + i of these keys; `fresh`: the first block of keys.
-static void weigh(struct rows *r, real *s, int64_t keys, int64_t seen, bool fresh, real *y, int64_t width, int64_t d)
+struct head {
+    const real *q, *k, *v;
+    real *y;
+    int64_t lq, lk, d, width;
+    real scale;
+    bool causal;
+};
+
+// Key block b, with its values turned (d, AT_KEYS), for one strip; s holds its scores.
+static void attend(const struct head *h, const struct at_scores_block *b, const real *values, struct strip *strip,
+                   real *s)
 {
-    for (int64_t i = 0; i < r->count; i++, s += keys, y += width) {
-        int64_t n = seen + i < keys ? seen + i : keys;
-        if (n <= 0) {
-            memset(s, 0, (size_t)keys * sizeof(*s));
-            continue;
+    real shrink[AT_QUERIES];
+    int64_t w = AT_ATTENTION_PAD(b->count);
+    near_gemm(b->keys, w, h->d, h->k + b->begin * h->width, h->width, strip->q, AT_QUERIES, false, s, AT_QUERIES);
+    at_scores_weigh(b, s, b->begin == 0, strip->top, strip->sum, shrink);
+    for (int64_t j = 0; b->begin && j < h->d; j++)
+#pragma omp simd
+        for (int64_t i = 0; i < w; i++)
+            strip->y[j * AT_QUERIES + i] *= shrink[i];
+    near_gemm(h->d, w, b->keys, values, AT_KEYS, s, AT_QUERIES, b->begin > 0, strip->y, AT_QUERIES);
+}
+
+// y of queries [first, last).
+static void attend_queries(const struct head *h, int64_t first, int64_t last, real *scratch)
+{
+    struct strip strips[AT_STRIPS];
+    int64_t size = h->d * AT_QUERIES, count = (last - first + AT_QUERIES - 1) / AT_QUERIES;
+    real *s = scratch, *values = s + AT_KEYS * AT_QUERIES;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = first + i * AT_QUERIES, n = last - at < AT_QUERIES ? last - at : AT_QUERIES;
+        strips[i].q = values + h->d * AT_KEYS + 2 * i * size;
+        strips[i].y = strips[i].q + size;
+        at_queries_turn(n, h->d, h->scale, h->q + at * h->width, h->width, strips[i].q);
+    }
+    int64_t parts = (h->lk + AT_KEYS - 1) / AT_KEYS;
+    for (int64_t part = 0; part < parts; part++) {
+        struct at_scores_block b = {.begin = h->lk * part / parts, .causal = h->causal};
+        b.keys = h->lk * (part + 1) / parts - b.begin;
+        real_turn(b.keys, h->d, 1, h->v + b.begin * h->width, h->width, values, AT_KEYS);
+        for (int64_t i = 0; i < count; i++) {
+            b.first = first + i * AT_QUERIES;
+            b.count = last - b.first < AT_QUERIES ? last - b.first : AT_QUERIES;
+            if (!at_scores_unseen(&b))
+                attend(h, &b, values, &strips[i], s);
         }
-        real top = fresh ? s[0] : r->top[i], sum = 0;
-#pragma omp simd reduction(max : top)
-        for (int64_t j = 0; j < n; j++)
-            top = s[j] > top ? s[j] : top;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j < n; j++) {
-            s[j] = real_exp(s[j] - top);
-            sum += s[j];
-        }
-        memset(s + n, 0, (size_t)(keys - n) * sizeof(*s));
-        if (!fresh && top > r->top[i]) {
-            real shrink = real_exp(r->top[i] - top);
-            r->sum[i] *= shrink;
-            for (int64_t j = 0; j < d; j++)
-                y[j] *= shrink;
-        }
-        r->sum[i] = fresh ? sum : r->sum[i] + sum;
-        r->top[i] = top;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = first + i * AT_QUERIES, n = last - at < AT_QUERIES ? last - at : AT_QUERIES;
+        for (int64_t j = 0; j < h->d; j++)
+#pragma omp simd
+            for (int64_t l = 0; l < AT_ATTENTION_PAD(n); l++)
+                strips[i].y[j * AT_QUERIES + l] /= strips[i].sum[l];
+        real_turn(h->d, n, 1, strips[i].y, AT_QUERIES, h->y + at * h->width, h->width);
     }
 }
 
@@ -54,32 +81,15 @@ AT_HOST(attention)
     const struct at_node *node = k->node;
     struct at_shape q = node->in[0]->shape, kv = node->in[1]->shape;
     int64_t lq = q.dim[1], lk = kv.dim[1], width = q.dim[2], heads = node->attr.i[0], d = width / heads;
-    int64_t blocks = (lq + QUERIES - 1) / QUERIES, parts = (lk + KEYS - 1) / KEYS;
-    bool causal = node->attr.i[1];
-    int64_t most_q = lq < QUERIES ? lq : QUERIES, most_k = lk < KEYS ? lk : KEYS;
-    real *scores = (real *)k->scratch + k->thread * most_q * most_k;
+    int64_t most = AT_STRIPS * AT_QUERIES, blocks = (lq + most - 1) / most;
+    real *scratch = (real *)k->scratch + k->thread * (int64_t)thread_scratch(node);
     struct at_share s = at_share_of(k, q.dim[0] * heads * blocks);
-    struct rows r;
     for (int64_t unit = s.begin; unit < s.end; unit++) {
         int64_t block = unit % blocks, head = unit / blocks % heads, n = unit / (blocks * heads);
-        r.first = lq * block / blocks;
-        r.count = lq * (block + 1) / blocks - r.first;
-        int64_t at = (n * lq + r.first) * width + head * d;
-        real *y = (real *)k->out + at;
-        for (int64_t part = 0; part < parts; part++) {
-            int64_t begin = lk * part / parts, keys = lk * (part + 1) / parts - begin;
-            int64_t from = (n * lk + begin) * width + head * d, seen = causal ? r.first + 1 - begin : keys;
-            if (seen + r.count <= 1)
-                break;
-            real_gemm(false, true, r.count, keys, d, (real)node->attr.f[0], (const real *)k->in[0] + at, width,
-                      (const real *)k->in[1] + from, width, false, scores, keys);
-            weigh(&r, scores, keys, seen, part == 0, y, width, d);
-            real_gemm(false, false, r.count, d, keys, 1, scores, keys, (const real *)k->in[2] + from, width, part > 0,
-                      y, width);
-        }
-        for (int64_t i = 0; i < r.count; i++)
-            for (int64_t j = 0; j < d; j++)
-                y[i * width + j] /= r.sum[i];
+        int64_t at_q = n * lq * width + head * d, at_k = n * lk * width + head * d;
+        struct head h = {(const real *)k->in[0] + at_q, (const real *)k->in[1] + at_k, (const real *)k->in[2] + at_k,
+                         (real *)k->out + at_q, lq, lk, d, width, (real)node->attr.f[0], node->attr.i[1]};
+        attend_queries(&h, most * block, most * (block + 1) < lq ? most * (block + 1) : lq, scratch);
     }
 }
 
@@ -111,8 +121,7 @@ static bool lower(struct at_lower *l)
 
 static size_t scratch(const struct at_node *n, int threads)
 {
-    int64_t lq = n->in[0]->shape.dim[1], lk = n->in[1]->shape.dim[1];
-    return (size_t)((lq < QUERIES ? lq : QUERIES) * (lk < KEYS ? lk : KEYS) * threads);
+    return (size_t)(thread_scratch(n) * threads);
 }
 
 static bool infer(struct at_node *n, char *why, size_t size)
@@ -162,6 +171,8 @@ static const struct at_op_case cases[] = {
     // Several blocks of queries and of keys; a causal row that sees none of a block.
     {.in = {{3, {1, 500, 8}}, {3, {1, 1100, 8}}, {3, {1, 1100, 8}}}, .attr = {.i = {2, 0}, .f = {2}}, .low = -2, .high = 2},
     {.in = {{3, {1, 1030, 4}}, {3, {1, 1030, 4}}, {3, {1, 1030, 4}}}, .attr = {.i = {1, 1}, .f = {2}}, .low = -2, .high = 2},
+    {.in = {{3, {1, 261, 40}}, {3, {1, 99, 40}}, {3, {1, 99, 40}}}, .attr = {.i = {2, 1}, .f = {0.3f}}},
+    {.in = {{3, {1, 70, 17}}, {3, {1, 193, 17}}, {3, {1, 193, 17}}}, .attr = {.i = {1, 1}, .f = {0.5f}}},
     {.in = {{3, {1, 17, 80}}, {3, {1, 17, 80}}, {3, {1, 17, 80}}}, .attr = {.i = {1, 0}, .f = {0.11f}}},
     {.in = {{3, {2, 7, 24}}, {3, {2, 5, 24}}, {3, {2, 5, 24}}}, .attr = {.i = {3, 0}, .f = {0.5f}}, .low = -2, .high = 2,
      .halves = 7},

@@ -1,13 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adjoint of attention: [dq | dk | dv] in one vector. in: q, k, v, y (the output), dy. attr as attention.
 // With p = softmax(s): dv = p^T dy, dp = dy v^T, ds = p (dp - sum_j dy_j y_j), dq = scale ds k, dk = scale ds^T q.
-#include "core/ops/build.h"
-#include "core/ops/op.h"
+#include "core/ops/attention.h"
 
-#define QUERIES 128
+static int64_t key_parts(int64_t lk)
+{
+    return (lk + AT_KEYS - 1) / AT_KEYS;
+}
+
+// Reals of a strip (struct strip).
+static int64_t strip_scratch(int64_t lk, int64_t d)
+{
+    return AT_QUERIES * (lk + key_parts(lk) + 2 * AT_ATTENTION_PAD(d) + 3 * d);
+}
+
+// Reals of a thread: strips, the gradient of a block of scores, and its keys turned.
+static int64_t thread_scratch(const struct at_node *n)
+{
+    int64_t d = n->in[0]->shape.dim[2] / n->attr.i[0];
+    return AT_STRIPS * strip_scratch(n->in[1]->shape.dim[1], d) + AT_KEYS * (AT_QUERIES + d);
+}
 
 #ifdef AT_KERNEL
-#include "core/cpu/kernel.h"
 
 struct head {
     const real *q, *k, *v, *y, *dy;
@@ -17,48 +31,125 @@ struct head {
     bool causal;
 };
 
-// Scores of queries [first, first + rows) as probabilities into p.
-static void probabilities(const struct head *h, int64_t first, int64_t rows, real *p)
+// Queries side by side, and what is known of them.
+struct strip {
+    int64_t first, count, parts;                            // parts: blocks of keys that any of them sees
+    real top[AT_QUERIES], sum[AT_QUERIES], dot[AT_QUERIES]; // dot = sum_j dy_j y_j
+    real *p;                                                // (lk, AT_QUERIES): exponentials, then probabilities
+    real *factor;                                           // (key_parts, AT_QUERIES), which makes these of those
+    real *q, *dy;                                           // (AT_QUERIES, d padded); q is scaled
+    real *q_turned, *dy_turned, *dq;                        // (d, AT_QUERIES)
+};
+
+static struct at_scores_block block_of(const struct head *h, const struct strip *s, int64_t part)
 {
-    real_gemm(false, true, rows, h->lk, h->d, h->scale, h->q + first * h->width, h->width, h->k, h->width, 0, p, h->lk);
-    for (int64_t i = 0; i < rows; i++, p += h->lk) {
-        int64_t seen = h->causal && first + i + 1 < h->lk ? first + i + 1 : h->lk;
-        real top = p[0], sum = 0;
-#pragma omp simd reduction(max : top)
-        for (int64_t j = 1; j < seen; j++)
-            top = p[j] > top ? p[j] : top;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t j = 0; j < seen; j++) {
-            p[j] = real_exp(p[j] - top);
-            sum += p[j];
+    int64_t parts = key_parts(h->lk), begin = h->lk * part / parts;
+    return (struct at_scores_block){s->first, s->count, begin, h->lk * (part + 1) / parts - begin, h->causal};
+}
+
+static void gather(const struct head *h, struct strip *s)
+{
+    int64_t w = h->width, d = h->d, padded = AT_ATTENTION_PAD(d);
+    const real *q = h->q + s->first * w, *dy = h->dy + s->first * w, *y = h->y + s->first * w;
+    at_queries_turn(s->count, d, h->scale, q, w, s->q_turned);
+    at_queries_turn(s->count, d, 1, dy, w, s->dy_turned);
+    memset(s->dot, 0, sizeof(s->dot));
+    for (int64_t i = 0; i < s->count; i++, q += w, dy += w, y += w) {
+        real dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (int64_t j = 0; j < d; j++) {
+            s->q[i * padded + j] = h->scale * q[j];
+            s->dy[i * padded + j] = dy[j];
+            dot += dy[j] * y[j];
         }
-        real inverse = 1 / sum;
-        for (int64_t j = 0; j < seen; j++)
-            p[j] *= inverse;
-        for (int64_t j = seen; j < h->lk; j++)
-            p[j] = 0;
+        s->dot[i] = dot;
     }
 }
 
-static void head_backward(const struct head *h, real *p, real *dp)
+// p = exp(score - the largest so far), block by block.
+static void scores(const struct head *h, struct strip *s)
 {
-    for (int64_t first = 0; first < h->lq; first += QUERIES) {
-        int64_t rows = h->lq - first < QUERIES ? h->lq - first : QUERIES, w = h->width;
-        const real *dy = h->dy + first * w, *y = h->y + first * w;
-        probabilities(h, first, rows, p);
-        real_gemm(true, false, h->lk, h->d, rows, 1, p, h->lk, dy, w, first, h->dv, w);
-        real_gemm(false, true, rows, h->lk, h->d, 1, dy, w, h->v, w, 0, dp, h->lk);
-        for (int64_t i = 0; i < rows; i++) {
-            real dot = 0;
-#pragma omp simd reduction(+ : dot)
-            for (int64_t j = 0; j < h->d; j++)
-                dot += dy[i * w + j] * y[i * w + j];
-            for (int64_t j = 0; j < h->lk; j++)
-                dp[i * h->lk + j] = p[i * h->lk + j] * (dp[i * h->lk + j] - dot);
-        }
-        real_gemm(false, false, rows, h->d, h->lk, h->scale, dp, h->lk, h->k, w, 0, h->dq + first * w, w);
-        real_gemm(true, false, h->lk, h->d, rows, h->scale, dp, h->lk, h->q + first * w, w, first, h->dk, w);
+    int64_t w = AT_ATTENTION_PAD(s->count), parts = key_parts(h->lk);
+    real shrink[AT_QUERIES];
+    for (s->parts = 0; s->parts < parts; s->parts++) {
+        struct at_scores_block b = block_of(h, s, s->parts);
+        if (at_scores_unseen(&b))
+            break;
+        real *p = s->p + b.begin * AT_QUERIES;
+        near_gemm(b.keys, w, h->d, h->k + b.begin * h->width, h->width, s->q_turned, AT_QUERIES, false, p, AT_QUERIES);
+        at_scores_weigh(&b, p, b.begin == 0, s->top, s->sum, shrink);
+        memcpy(s->factor + s->parts * AT_QUERIES, s->top, (size_t)w * sizeof(real));
     }
+    for (int64_t part = 0; part < s->parts; part++)
+#pragma omp simd
+        for (int64_t i = 0; i < w; i++)
+            s->factor[part * AT_QUERIES + i] = real_exp(s->factor[part * AT_QUERIES + i] - s->top[i]) / s->sum[i];
+}
+
+// What the strip adds to all gradients by key block `part`, whose keys are in `turned` (d, AT_KEYS).
+static void adjoint(const struct head *h, struct strip *s, int64_t part, const real *turned, real *ds)
+{
+    struct at_scores_block b = block_of(h, s, part);
+    int64_t w = AT_ATTENTION_PAD(s->count), d = h->d, padded = AT_ATTENTION_PAD(d), at = b.begin * h->width;
+    real *p = s->p + b.begin * AT_QUERIES, *factor = s->factor + part * AT_QUERIES;
+    near_gemm(b.keys, w, d, h->v + at, h->width, s->dy_turned, AT_QUERIES, false, ds, AT_QUERIES);
+    for (int64_t j = 0; j < b.keys; j++)
+#pragma omp simd
+        for (int64_t i = 0; i < w; i++) {
+            real x = p[j * AT_QUERIES + i] * factor[i];
+            p[j * AT_QUERIES + i] = x;
+            ds[j * AT_QUERIES + i] = x * (ds[j * AT_QUERIES + i] - s->dot[i]);
+        }
+    near_gemm(b.keys, d, s->count, p, AT_QUERIES, s->dy, padded, true, h->dv + at, h->width);
+    near_gemm(b.keys, d, s->count, ds, AT_QUERIES, s->q, padded, true, h->dk + at, h->width);
+    near_gemm(d, w, b.keys, turned, AT_KEYS, ds, AT_QUERIES, part > 0, s->dq, AT_QUERIES);
+}
+
+// Gradients of the queries from `first` on, as many as are taken at once; what they add to those of keys and values.
+static void queries_backward(const struct head *h, struct strip *strips, int64_t first, real *turned, real *ds)
+{
+    int count = 0;
+    for (int64_t at = first; count < AT_STRIPS && at < h->lq; at += AT_QUERIES, count++) {
+        struct strip *s = &strips[count];
+        s->first = at;
+        s->count = h->lq - at < AT_QUERIES ? h->lq - at : AT_QUERIES;
+        gather(h, s);
+        scores(h, s);
+    }
+    // The last strip sees the most.
+    for (int64_t part = 0; part < strips[count - 1].parts; part++) {
+        struct at_scores_block b = block_of(h, &strips[0], part);
+        real_turn(b.keys, h->d, 1, h->k + b.begin * h->width, h->width, turned, AT_KEYS);
+        for (int i = 0; i < count; i++)
+            if (part < strips[i].parts)
+                adjoint(h, &strips[i], part, turned, ds);
+    }
+    for (int i = 0; i < count; i++)
+        real_turn(h->d, strips[i].count, h->scale, strips[i].dq, AT_QUERIES, h->dq + strips[i].first * h->width,
+                  h->width);
+}
+
+static void head_backward(const struct head *h, real *scratch)
+{
+    struct strip strips[AT_STRIPS];
+    int64_t d = h->d, padded = AT_ATTENTION_PAD(d);
+    real *turned = scratch, *ds = turned + d * AT_KEYS, *rest = ds + AT_KEYS * AT_QUERIES;
+    for (int i = 0; i < AT_STRIPS; i++, rest += strip_scratch(h->lk, d)) {
+        struct strip *s = &strips[i];
+        s->p = rest;
+        s->factor = s->p + h->lk * AT_QUERIES;
+        s->q = s->factor + key_parts(h->lk) * AT_QUERIES;
+        s->dy = s->q + padded * AT_QUERIES;
+        s->q_turned = s->dy + padded * AT_QUERIES;
+        s->dy_turned = s->q_turned + d * AT_QUERIES;
+        s->dq = s->dy_turned + d * AT_QUERIES;
+    }
+    for (int64_t j = 0; j < h->lk; j++) {
+        memset(h->dk + j * h->width, 0, (size_t)d * sizeof(real));
+        memset(h->dv + j * h->width, 0, (size_t)d * sizeof(real));
+    }
+    for (int64_t first = 0; first < h->lq; first += AT_STRIPS * AT_QUERIES)
+        queries_backward(h, strips, first, turned, ds);
 }
 
 AT_HOST(attention_bwd)
@@ -67,14 +158,14 @@ AT_HOST(attention_bwd)
     struct at_shape q = node->in[0]->shape, kv = node->in[1]->shape;
     int64_t heads = node->attr.i[0], width = q.dim[2], d = width / heads, lq = q.dim[1], lk = kv.dim[1];
     real *dq = k->out, *dk = dq + at_shape_count(q), *dv = dk + at_shape_count(kv);
-    real *p = (real *)k->scratch + k->thread * (2 * QUERIES * lk);
+    real *scratch = (real *)k->scratch + k->thread * thread_scratch(node);
     struct at_share s = at_share_of(k, q.dim[0] * heads);
     for (int64_t unit = s.begin; unit < s.end; unit++) {
         int64_t at_q = unit / heads * lq * width + unit % heads * d, at_k = unit / heads * lk * width + unit % heads * d;
         struct head h = {(const real *)k->in[0] + at_q, (const real *)k->in[1] + at_k, (const real *)k->in[2] + at_k,
                          (const real *)k->in[3] + at_q, (const real *)k->in[4] + at_q, dq + at_q, dk + at_k, dv + at_k,
                          lq, lk, d, width, (real)node->attr.f[0], node->attr.i[1]};
-        head_backward(&h, p, p + QUERIES * lk);
+        head_backward(&h, scratch);
     }
 }
 
@@ -116,7 +207,7 @@ static bool lower(struct at_lower *l)
 
 static size_t scratch(const struct at_node *n, int threads)
 {
-    return (size_t)(2 * QUERIES * n->in[1]->shape.dim[1] * threads);
+    return (size_t)(thread_scratch(n) * threads);
 }
 
 static bool infer(struct at_node *n, char *why, size_t size)
@@ -156,6 +247,13 @@ static const struct at_op_case cases[] = {
      .attr = {.i = {2, 0}, .f = {0.22f}}},
     {.in = {{3, {3, 65, 40}}, {3, {3, 77, 40}}, {3, {3, 77, 40}}, {3, {3, 65, 40}}, {3, {3, 65, 40}}},
      .attr = {.i = {2, 0}, .f = {0.22f}}, .halves = 15},
+    // Several blocks of queries and of keys; causal strips that do not see the last ones.
+    {.in = {{3, {1, 300, 26}}, {3, {1, 300, 26}}, {3, {1, 300, 26}}, {3, {1, 300, 26}}, {3, {1, 300, 26}}},
+     .attr = {.i = {2, 1}, .f = {1}}, .low = -2, .high = 2},
+    {.in = {{3, {1, 261, 40}}, {3, {1, 99, 40}}, {3, {1, 99, 40}}, {3, {1, 261, 40}}, {3, {1, 261, 40}}},
+     .attr = {.i = {2, 1}, .f = {0.3f}}},
+    {.in = {{3, {1, 70, 17}}, {3, {1, 193, 17}}, {3, {1, 193, 17}}, {3, {1, 70, 17}}, {3, {1, 70, 17}}},
+     .attr = {.i = {1, 1}, .f = {0.5f}}},
 };
 
 const struct at_op at_op_attention_bwd = {

@@ -63,7 +63,8 @@ static bool find_validation(struct at_vk_instance *instance)
     if (!at_vk_env_on("ATTUNE_VK_VALIDATE"))
         return true;
     if (!find_layer(log, &layer) ||
-        (layer && !find_extension(log, validation_layer, VK_EXT_DEBUG_UTILS_EXTENSION_NAME, &utils)))
+        (layer && (!find_extension(log, validation_layer, VK_EXT_DEBUG_UTILS_EXTENSION_NAME, &utils) ||
+                   !find_extension(log, validation_layer, VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME, &instance->hazards))))
         return false;
     instance->validating = layer && utils;
     if (!instance->validating)
@@ -107,7 +108,7 @@ static bool find_debug_utils(struct at_vk_instance *instance)
 static bool create(struct at_vk_instance *instance)
 {
     struct at_log *log = instance->log;
-    const char *extensions[2];
+    const char *extensions[3];
     uint32_t count = 0;
     VkDebugUtilsMessengerCreateInfoEXT messenger = {
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
@@ -118,6 +119,11 @@ static bool create(struct at_vk_instance *instance)
         .pfnUserCallback = on_message,
         .pUserData = instance,
     };
+    const VkValidationFeatureEnableEXT enable = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT;
+    VkValidationFeaturesEXT hazards = {.sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
+                                       .pNext = &messenger,
+                                       .enabledValidationFeatureCount = 1,
+                                       .pEnabledValidationFeatures = &enable};
     VkApplicationInfo app = {
         .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "attune", .apiVersion = VK_API_VERSION_1_2};
     VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &app};
@@ -130,7 +136,9 @@ static bool create(struct at_vk_instance *instance)
         extensions[count++] = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
         info.enabledLayerCount = 1;
         info.ppEnabledLayerNames = &layer;
-        info.pNext = &messenger;
+        info.pNext = instance->hazards ? (const void *)&hazards : &messenger;
+        if (instance->hazards)
+            extensions[count++] = VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME;
     }
     if (portability) {
         extensions[count++] = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;

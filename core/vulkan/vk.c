@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/vulkan/vk.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,7 @@ bool at_vk_env_bytes(struct at_log *log, const char *name, uint64_t *value)
     unsigned long long n = strtoull(text, &end, 10);
     const char *units = "KMG", *unit = *end ? strchr(units, *end) : NULL;
     int shift = unit ? 10 * (int)(unit - units + 1) : 0;
-    if (end == text || *text == '-' || errno || n == 0 || n > (UINT64_MAX >> shift) || end[unit ? 1 : 0])
+    if (!isdigit((unsigned char)*text) || errno || n == 0 || n > (UINT64_MAX >> shift) || end[unit ? 1 : 0])
         return at_fail(log, AT_ERROR_USAGE, "%s=%s: expected a positive number, K, M or G may follow it", name, text);
     *value = n << shift;
     return true;

@@ -30,6 +30,7 @@ struct at_vk_instance {
     PFN_vkSetDebugUtilsObjectNameEXT set_name;
     VkDebugUtilsMessengerEXT messenger;
     bool validating;      // with the layer; objects then get names
+    bool hazards;         // the layer also looks for barriers that are missing between copies and fills
     atomic_size_t errors; // of the validation layer
 };
 

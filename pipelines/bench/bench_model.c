@@ -194,6 +194,7 @@ static bool bench_decode(struct bench *b)
 // A step of Diffusion-DPO: the two networks, the objective and the optimiser.
 struct dpo {
     struct at_lora *lora;
+    struct at_captions *captions;
     struct at_dpo_network *network;
     struct at_optimizer *optimizer;
     int64_t step;
@@ -203,7 +204,7 @@ static bool run_dpo(struct bench *b, void *priv)
 {
     struct dpo *d = priv;
     int n = 2 * b->p->batch;
-    struct at_dpo_batch in = {.x = b->x, .target = b->target, .t = b->t, .rows = b->rows};
+    struct at_dpo_batch in = {.x = b->x, .target = b->target, .t = b->t};
     float m[2][2 * AT_BENCH_PAIRS], seeds[2 * AT_BENCH_PAIRS];
     double error[2][2 * AT_BENCH_PAIRS], dm[2 * AT_BENCH_PAIRS];
     if (!at_dpo_network_run(d->network, &in, m[1], m[0]))
@@ -228,10 +229,13 @@ static bool open_dpo(struct bench *b, struct dpo *d)
     int n = 2 * b->p->batch;
     struct at_lora_params lora = {.replicas = at_spread_replicas(b->dev, n)};
     struct at_optimizer_params adamw = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .clip = 1};
-    if (!(d->lora = at_lora_create(b->m, &lora)))
+    struct at_captions_params told = {.items = n};
+    if (!(d->lora = at_lora_create(b->m, &lora)) || !(d->captions = at_captions_create(b->m, &told)))
         return false;
+    for (int i = 0; i < n; i++)
+        at_captions_tell(d->captions, i, b->rows + (size_t)i * at_condition_floats(&b->m->unet, at_text_tokens(b->m)));
     struct at_dpo_network_params p = {.dev = b->dev, .m = b->m, .adapter = &d->lora->part[AT_COMPONENT_UNET],
-                                      .side = b->side, .tokens = at_text_tokens(b->m), .items = n,
+                                      .captions = d->captions, .side = b->side, .items = n,
                                       .recompute = {.cheap = true}};
     return (d->network = at_dpo_network_create(&p, b->log)) &&
            (d->optimizer = at_optimizer_create(&d->lora->part[AT_COMPONENT_UNET].params, 1, &adamw, b->log));
@@ -249,6 +253,7 @@ static bool bench_dpo(struct bench *b)
     }
     at_optimizer_destroy(&d.optimizer);
     at_dpo_network_destroy(&d.network);
+    at_captions_destroy(&d.captions);
     at_lora_destroy(&d.lora);
     return ok;
 }

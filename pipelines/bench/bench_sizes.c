@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products: layers of the UNets of the embedded model and of Stable Diffusion 1.5. All else: tensors of tens of MiB,
+// Products: layers of the UNets of the embedded model and of Stable Diffusion 1.5; attention: of that and SDXL. All else: tensors of tens of MiB,
 // more than caches hold, so that the memory's speed shows.
 #include "pipelines/bench/bench_ops.h"
 
@@ -11,6 +11,10 @@
 #define LATENT {4, {64, 256, 256, 4}}
 #define MOMENTS {4, {64, 256, 256, 8}}
 #define SAME {.i = {1, 1, 1, 1, 1}}
+#define TOKENS(n, count, width) {3, {n, count, width}}
+#define SIDES(n, q, k, width)                                                                                          \
+    TOKENS(n, q, width), TOKENS(n, k, width), TOKENS(n, k, width), TOKENS(n, q, width), TOKENS(n, q, width)
+#define HEADS(n, scale) {.i = {n}, .f = {scale}}
 #define STATS(n) {3, {n, 32, 2}}
 #define GROUPS(act) {.i = {32, act}, .f = {1e-5f}}
 
@@ -37,18 +41,18 @@ const struct at_bench_size at_bench_sizes[] = {
     {"conv2d_dx",
      {.in = {{4, {2, 32, 32, 128}}, {4, {128, 3, 3, 128}}}, .attr = SAME, .shape = {4, {2, 32, 32, 128}}}},
     {"conv2d_dx", {.in = {{4, {16, 16, 16, 64}}, {4, {64, 3, 3, 64}}}, .attr = SAME, .shape = {4, {16, 16, 16, 64}}}},
-    {"attention",
-     {.in = {{3, {2, 1024, 320}}, {3, {2, 1024, 320}}, {3, {2, 1024, 320}}}, .attr = {.i = {8}, .f = {0.158f}}}},
-    {"attention",
-     {.in = {{3, {2, 1024, 320}}, {3, {2, 77, 320}}, {3, {2, 77, 320}}}, .attr = {.i = {8}, .f = {0.158f}}}},
-    {"attention",
-     {.in = {{3, {1, 4096, 320}}, {3, {1, 4096, 320}}, {3, {1, 4096, 320}}}, .attr = {.i = {8}, .f = {0.158f}}}},
-    {"attention_bwd",
-     {.in = {{3, {2, 1024, 320}}, {3, {2, 1024, 320}}, {3, {2, 1024, 320}}, {3, {2, 1024, 320}}, {3, {2, 1024, 320}}},
-      .attr = {.i = {8}, .f = {0.158f}}}},
-    {"attention_bwd",
-     {.in = {{3, {1, 4096, 320}}, {3, {1, 4096, 320}}, {3, {1, 4096, 320}}, {3, {1, 4096, 320}}, {3, {1, 4096, 320}}},
-      .attr = {.i = {8}, .f = {0.158f}}}},
+    {"attention", {.in = {TOKENS(1, 4096, 320), TOKENS(1, 4096, 320), TOKENS(1, 4096, 320)}, .attr = HEADS(8, 0.158f)}},
+    {"attention", {.in = {TOKENS(1, 4096, 320), TOKENS(1, 77, 320), TOKENS(1, 77, 320)}, .attr = HEADS(8, 0.158f)}},
+    {"attention", {.in = {TOKENS(2, 1024, 640), TOKENS(2, 1024, 640), TOKENS(2, 1024, 640)}, .attr = HEADS(8, 0.112f)}},
+    {"attention", {.in = {TOKENS(2, 256, 1280), TOKENS(2, 256, 1280), TOKENS(2, 256, 1280)}, .attr = HEADS(8, 0.079f)}},
+    {"attention", {.in = {TOKENS(1, 4096, 640), TOKENS(1, 4096, 640), TOKENS(1, 4096, 640)}, .attr = HEADS(10, 0.125f)}},
+    {"attention", {.in = {TOKENS(1, 4096, 640), TOKENS(1, 77, 640), TOKENS(1, 77, 640)}, .attr = HEADS(10, 0.125f)}},
+    {"attention_bwd", {.in = {SIDES(1, 4096, 4096, 320)}, .attr = HEADS(8, 0.158f)}},
+    {"attention_bwd", {.in = {SIDES(1, 4096, 77, 320)}, .attr = HEADS(8, 0.158f)}},
+    {"attention_bwd", {.in = {SIDES(2, 1024, 1024, 640)}, .attr = HEADS(8, 0.112f)}},
+    {"attention_bwd", {.in = {SIDES(2, 256, 256, 1280)}, .attr = HEADS(8, 0.079f)}},
+    {"attention_bwd", {.in = {SIDES(1, 4096, 4096, 640)}, .attr = HEADS(10, 0.125f)}},
+    {"attention_bwd", {.in = {SIDES(1, 4096, 77, 640)}, .attr = HEADS(10, 0.125f)}},
     {"group_norm", {.in = {IMAGE, {1, {320}}, {1, {320}}, STATS(2)}, .attr = GROUPS(0)}},
     {"group_norm", {.in = {IMAGE, {1, {320}}, {1, {320}}, STATS(2)}, .attr = GROUPS(1)}},
     {"group_norm", {.in = {PIXELS, {1, {128}}, {1, {128}}, STATS(1)}, .attr = GROUPS(1)}},

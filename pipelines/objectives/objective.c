@@ -23,7 +23,7 @@ static bool errors_are_finite(const struct at_objective_batch *b, const double *
                 *bad = i;
             return at_fail(log, AT_ERROR_FAILED,
                            "the %s's error on pair %zu of the batch (%s) is %g; lower the learning rate, or check that "
-                           "image and the model's precision",
+                           "image and the model's precision (--guard names the layer)",
                            whose, i % b->pairs, i < b->pairs ? "winner" : "loser", errors[i]);
         }
     }

@@ -2,7 +2,9 @@
 #include "pipelines/sample/invert.h"
 
 #include "core/base/alloc.h"
+#include "core/base/rng.h"
 #include "core/diffusion/fixed_point.h"
+#include "core/diffusion/likeness.h"
 #include "core/graph/dry.h"
 #include "pipelines/model/stages.h"
 #include "pipelines/sample/walk.h"
@@ -74,6 +76,33 @@ static bool climb_step(struct climb *c, struct at_walk *walk, int t)
     return walk->tick(walk, 1.0 / (1 + c->p->rounds)) && (!c->p->rounds || refine(c, walk, t));
 }
 
+// One run of the denoiser on the pictures under noise that is known tells what it predicts: a wrong prediction type inverts
+// without a word, and badly.
+static bool doubt_prediction(struct climb *c, struct at_walk *walk)
+{
+    const struct at_schedule *s = c->m->schedule;
+    size_t n = (size_t)walk->count * walk->latent;
+    int t = at_schedule_middle(s);
+    float *x0 = at_calloc(n, sizeof(float)), *noise = at_calloc(n, sizeof(float));
+    struct at_likeness like = {0};
+    bool ok = (x0 && noise) || at_fail_memory(walk->log, n * sizeof(float));
+    if (ok) {
+        memcpy(x0, walk->x, n * sizeof(float));
+        at_rng_normal(noise, n, 1, AT_STREAM_NOISE, 0);
+        at_diffuse(s, t, x0, noise, walk->x, n);
+        ok = walk->predict(walk, t);
+        at_likeness_measure(s, t, x0, noise, walk->y, n, &like);
+        memcpy(walk->x, x0, n * sizeof(float));
+    }
+    if (ok && like.doubtful)
+        at_warn(walk->log, "the denoiser seems to predict %s, not %s as the model says: if the picture comes back wrong, try "
+                "--prediction %s", at_prediction_names[like.best], at_prediction_names[s->config.prediction],
+                at_prediction_names[like.best]);
+    at_free(x0);
+    at_free(noise);
+    return ok;
+}
+
 static bool climb(void *leader, struct at_walk *walk)
 {
     struct climb *c = leader;
@@ -87,6 +116,7 @@ static bool climb(void *leader, struct at_walk *walk)
     for (int i = 0; ok && c->p->rounds && i < walk->count; i++)
         ok = at_fixed_point_init(&c->seek[i], walk->latent, c->p->tolerance, log);
     ok = ok && at_schedule_inverse_timesteps(c->m->schedule, walk->steps, t, log) == walk->steps;
+    ok = ok && (walk->first || doubt_prediction(c, walk));
     for (int i = 0; ok && i < walk->steps; i++)
         ok = climb_step(c, walk, t[i]);
     for (size_t i = 0; c->seek && i < n; i++)

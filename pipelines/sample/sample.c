@@ -457,7 +457,7 @@ static bool fit_batch(struct batch *b)
     return at_fail(m->log, AT_ERROR_DEVICE, "one picture needs %.1f MiB, %.1f of them for weights, but the limit is "
                    "%.1f MiB; raise --memory-limit, or lower --width and --height%s%s",
                    (double)least.all / (1 << 20), (double)least.weights / (1 << 20),
-                   (double)limit / (1 << 20), at_device_offload_knob(m->dev),
+                   (double)limit / (1 << 20), at_device_memory_knobs(m->dev),
                    b->p->vae_tile == AT_TILE_AUTO ? "" : ", or allow --vae-tile auto");
 }
 

@@ -3,6 +3,7 @@
 
 #include "core/base/alloc.h"
 #include "core/base/index.h"
+#include "core/graph/dry.h"
 #include "pipelines/train/cache.h"
 
 #include <stdio.h>
@@ -107,7 +108,7 @@ bool at_captions_encode(struct at_captions *c, const char *folder)
     char what[32] = "hidden";
     if (c->p.text.clip_skip)
         snprintf(what, sizeof(what), "hidden-%d", c->p.text.clip_skip);
-    struct at_cache *cache = at_cache_open(weights, c->m->texts, what, folder);
+    struct at_cache *cache = at_cache_open(weights, c->m->texts, what, at_is_dry(c->m->dev) ? NULL : folder);
     struct at_cache_rows rows = {c->ids, (size_t)c->length * sizeof(*c->ids), c->count, c->rows, c->text, compute, c};
     bool ok = cache && at_cache_rows(cache, &rows);
     at_cache_close(&cache);
@@ -151,6 +152,11 @@ void at_captions_put(struct at_captions *c, int i, int32_t number, const struct 
     }
     struct at_condition condition = {.text = at_captions_row(c, number), .sizes = sizes};
     at_condition_fill(&c->m->unet, at_text_tokens(c->m), &condition, told);
+}
+
+void at_captions_tell(struct at_captions *c, int i, const float *row)
+{
+    memcpy(c->told + (size_t)i * c->row, row, c->row * sizeof(float));
 }
 
 int at_captions_ports(struct at_captions *c, const void **in)

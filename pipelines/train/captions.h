@@ -45,6 +45,8 @@ struct at_node *at_captions_unet(const struct at_captions *c, struct at_builder 
                                  struct at_node *t, struct at_node *const *in);
 // Item i of the batch: its caption, and its sizes for models that read them.
 void at_captions_put(struct at_captions *c, int i, int32_t number, const struct at_sizes *sizes);
+// The same with a row of condition.h as it is; not if `in_graph`.
+void at_captions_tell(struct at_captions *c, int i, const float *row);
 // The batch as at_captions_inputs wants it, good until the next put; returns how many ports.
 int at_captions_ports(struct at_captions *c, const void **in);
 

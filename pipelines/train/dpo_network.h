@@ -9,22 +9,23 @@
 
 #include "pipelines/model/model.h"
 #include "pipelines/model/spread.h"
+#include "pipelines/train/captions.h"
 
 struct at_dpo_network_params {
     struct at_device *dev;
     const struct at_model *m;         // the policy; as many replicas as at_spread_replicas(dev, at_once) says
     const struct at_adapter *adapter; // trained, replicas alike; NULL: all weights of m
     const struct at_model *frozen;    // the reference, if there is no adapter
-    int side, tokens;                 // of the latents, and of a prompt
+    struct at_captions *captions;     // of as many items; as they are at a run
+    int side;                         // of the latents
     int items, at_once;               // pictures a batch, and kept for the gradient at once (spread.h)
     struct at_recompute recompute;
 };
 
-// What a batch is, `items` rows each.
+// What a batch is beside its captions, `items` rows each.
 struct at_dpo_batch {
     const float *x, *target; // (side,side,C)
     const float *t;          // timesteps
-    const float *rows;       // of condition.h
 };
 
 struct at_dpo_network;

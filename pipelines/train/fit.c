@@ -51,7 +51,7 @@ static bool too_large(const struct search *s, struct at_log *log)
                    "activations %.1f), but the limit is %.1f MiB; raise --memory-limit, use smaller pictures (--size), "
                    "a smaller --rank%s, or no --full%s", mib(s->least), mib(s->used[AT_USE_WEIGHTS]),
                    mib(s->used[AT_USE_GRADIENTS]), mib(s->used[AT_USE_OPTIMIZER]), mib(s->used[AT_USE_TENSORS]),
-                   mib(s->limit), at_device_offload_knob(s->p->dev),
+                   mib(s->limit), at_device_memory_knobs(s->p->dev),
                    s->p->tilings == 1 ? ", or allow --vae-tile auto" : "");
 }
 

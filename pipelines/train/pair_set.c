@@ -4,7 +4,6 @@
 #include "core/base/alloc.h"
 #include "core/base/rng.h"
 #include "core/graph/dry.h"
-#include "pipelines/model/text.h"
 #include "pipelines/train/cache.h"
 
 #include <stdio.h>
@@ -55,58 +54,13 @@ static bool order_pairs(struct builder *b)
     return true;
 }
 
-static bool compute_hidden(void *priv, const void *ids, int n, float *hidden)
-{
-    const struct builder *b = priv;
-    return at_text_encode(b->m, ids, n, &(struct at_text_params){.clip_skip = b->p->clip_skip}, hidden);
-}
-
-// The rows of `count` prompts.
-static bool embed(struct builder *b, const char *const *prompts, int count, float *hidden)
-{
-    size_t length = (size_t)at_text_ids(b->m);
-    int32_t *ids = at_calloc((size_t)count * length, sizeof(*ids));
-    struct at_params *const weights[AT_TEXTS] = {b->m->text[0].params, b->m->text[1].params};
-    char what[32] = "hidden";
-    if (b->p->clip_skip)
-        snprintf(what, sizeof(what), "hidden-%d", b->p->clip_skip);
-    struct at_cache *cache = at_cache_open(weights, b->m->texts, what, b->cache);
-    bool ok = ids || at_fail_memory(b->m->log, (size_t)count * length * sizeof(*ids));
-    ok = ok && cache;
-    for (int i = 0; ok && i < count; i++)
-        ok = at_text_tokenize(b->m, prompts[i], ids + (size_t)i * length);
-    struct at_cache_rows rows = {ids, length * sizeof(*ids), count, hidden, b->s->text, compute_hidden, b};
-    ok = ok && at_cache_rows(cache, &rows);
-    at_cache_close(&cache);
-    at_free(ids);
-    return ok;
-}
-
-// The rows of every different prompt.
-static bool embed_prompts(struct builder *b)
+static bool add_prompts(struct builder *b)
 {
     struct at_pair_set *s = b->s;
     size_t n = b->pairs.count;
-    const char **prompts = at_calloc(n + 1, sizeof(*prompts));
-    int32_t count = 0;
-    bool ok = prompts && (s->prompt = at_calloc(n, sizeof(*s->prompt)));
-    for (size_t i = 0; ok && i < n; i++) {
-        int32_t k = 0;
-        while (k < count && strcmp(prompts[k], b->pairs.items[b->order[i]].prompt) != 0)
-            k++;
-        if (k == count)
-            prompts[count++] = b->pairs.items[b->order[i]].prompt;
-        s->prompt[i] = k;
-    }
-    if (ok)
-        prompts[count] = "";
-    s->empty = count;
-    s->text = at_text_floats(b->m);
-    ok = ok && (s->hidden = at_calloc(((size_t)count + 1) * s->text, sizeof(float)));
-    if (!ok)
-        at_fail_memory(b->m->log, ((size_t)count + 1) * s->text * sizeof(float));
-    ok = ok && embed(b, prompts, count + 1, s->hidden);
-    at_free(prompts);
+    bool ok = (s->prompt = at_calloc(n, sizeof(*s->prompt))) || at_fail_memory(b->m->log, n * sizeof(*s->prompt));
+    for (size_t i = 0; ok && i < n; i++)
+        ok = at_captions_add(b->p->captions, b->pairs.items[b->order[i]].prompt, &s->prompt[i]);
     return ok;
 }
 
@@ -221,7 +175,8 @@ struct at_pair_set *at_pair_set_open(struct at_model *m, const struct at_pair_se
     bool ok = at_pairs_read(m->log, p->path, &(struct at_pairs_params){.skip_images = dry}, &b.pairs);
     b.s->count = (int64_t)b.pairs.count;
     warn_of_masks(&b);
-    ok = ok && order_pairs(&b) && note_sizes(&b) && embed_prompts(&b) && encode_pairs(&b);
+    ok = ok && order_pairs(&b) && note_sizes(&b) && add_prompts(&b) &&
+         at_captions_encode(p->captions, p->cache) && encode_pairs(&b);
     if (ok && b.pairs.ties)
         at_info(m->log, "%s: %zu ties were left out", p->path, b.pairs.ties);
     at_pairs_finish(&b.pairs);
@@ -236,7 +191,6 @@ void at_pair_set_close(struct at_pair_set **set)
     if (!*set)
         return;
     at_free((*set)->moments);
-    at_free((*set)->hidden);
     at_free((*set)->prompt);
     at_free((*set)->sizes);
     at_free(*set);

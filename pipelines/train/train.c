@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct loop {
@@ -30,10 +31,12 @@ static bool trim_metrics(const char *path, int64_t step, struct at_log *log)
         return true;
     if (!at_file_read(log, path, (size_t)1 << 32, &data, &size))
         return false;
-    for (size_t at = 0; at < size;) {
+    static const char begin[] = "{\"step\":";
+    for (size_t at = 0, skip = sizeof(begin) - 1; at < size;) {
         const uint8_t *end = memchr(data + at, '\n', size - at);
-        long long line = -1;
-        if (!end || sscanf((const char *)data + at, "{\"step\":%lld", &line) != 1 || line > step)
+        const char *text = (const char *)data + at;
+        char *rest = NULL;
+        if (!end || strncmp(text, begin, skip) != 0 || strtoll(text + skip, &rest, 10) > step || rest == text + skip)
             break;
         keep = at = (size_t)(end - data) + 1;
     }

@@ -6,7 +6,6 @@
 #include "core/diffusion/ddim.h"
 #include "core/io/file.h"
 #include "pipelines/model/model_folder.h"
-#include "pipelines/model/text.h"
 #include "pipelines/model/tiles.h"
 #include "pipelines/train/dpo_network.h"
 #include "pipelines/train/pair_set.h"
@@ -22,16 +21,17 @@ struct dpo_job {
     struct at_model *m, *frozen; // frozen: the reference of full fine-tuning
     struct at_lora *lora;
     struct at_train_samples *samples;
+    struct at_captions *captions;
     struct at_pair_set *pairs;
     struct at_dpo_network *network;
     int at_once;     // pictures whose gradients are taken at once
     bool first;      // no batch has run yet in a fresh run
-    int side, tokens; // of the latents, and of a prompt
-    size_t row;      // floats of a condition (condition.h)
+    int side, size;  // of the latents, and of the pictures
+    struct at_train_method method;
     uint32_t *order; // of the current epoch
     int64_t epoch;
     // One batch: 2B items, winners first.
-    float *x, *target, *t, *rows, *m_policy, *m_reference, *seeds, *noise, *latent;
+    float *x, *target, *t, *m_policy, *m_reference, *seeds, *noise, *latent;
     double *weight, *policy_error, *reference_error, *dm;
 };
 
@@ -43,9 +43,7 @@ static void fill_pair(struct dpo_job *j, int i, int64_t pair, uint64_t draw, int
     int batch = p->train.batch;
     bool mirrored = p->flip && at_rng_uniform(seed, AT_STREAM_FLIP, draw) < 0.5;
     bool drop = at_rng_uniform(seed, AT_STREAM_DROPOUT, draw) < p->caption_dropout;
-    int32_t prompt = drop ? j->pairs->empty : j->pairs->prompt[pair];
-    struct at_condition told = {.text = j->pairs->hidden + (size_t)prompt * j->pairs->text,
-                                .sizes = &j->pairs->sizes[pair]};
+    int32_t prompt = drop ? AT_CAPTION_EMPTY : j->pairs->prompt[pair];
     size_t n = j->pairs->latent;
     at_rng_normal(j->noise, n, seed, AT_STREAM_NOISE, draw);
     for (int side = 0; side < 2; side++) {
@@ -59,13 +57,13 @@ static void fill_pair(struct dpo_job *j, int i, int64_t pair, uint64_t draw, int
         at_diffuse(j->m->schedule, t, x, j->noise, x, n);
         j->t[item] = (float)t;
         j->weight[item] = at_schedule_eps_weight(j->m->schedule, t);
-        at_condition_fill(&j->m->unet, j->tokens, &told, j->rows + (size_t)item * j->row);
+        at_captions_put(j->captions, item, prompt, &j->pairs->sizes[pair]);
     }
 }
 
 static struct at_dpo_batch batch_of(const struct dpo_job *j)
 {
-    return (struct at_dpo_batch){.x = j->x, .target = j->target, .t = j->t, .rows = j->rows};
+    return (struct at_dpo_batch){.x = j->x, .target = j->target, .t = j->t};
 }
 
 // Errors of policy and reference in epsilon space for the batch at hand.
@@ -175,23 +173,28 @@ static bool measure_held_out(struct dpo_job *j, double *accuracy, double *margin
 }
 
 // The same with other weights in place of the current ones, such as their average.
-static bool measure_weights(struct dpo_job *j, const float *values, double *accuracy, double *margin)
+static bool measure_weights(struct dpo_job *j, float *const *values, double *accuracy, double *margin)
 {
-    struct at_params *set = j->p->full ? j->m->unet_params : j->lora->part[AT_COMPONENT_UNET].params;
-    float *current = at_calloc((size_t)set->total, sizeof(float));
-    if (!current)
-        return at_fail_memory(j->log, (size_t)set->total * sizeof(float));
-    bool ok = at_params_read(set, current) && at_params_write(set, values);
-    if (ok) {
-        ok = measure_held_out(j, accuracy, margin);
-        ok = at_params_write(set, current) && ok;
+    const struct at_train_method *method = &j->method;
+    float *current[AT_OPTIMIZER_SETS] = {0};
+    bool ok = true, back = true;
+    for (int s = 0; ok && s < method->set_count; s++) {
+        struct at_params *set = method->sets[s];
+        ok = ((current[s] = at_calloc((size_t)set->total, sizeof(float))) ||
+              at_fail_memory(j->log, (size_t)set->total * sizeof(float))) && at_params_read(set, current[s]);
     }
-    at_free(current);
-    return ok;
+    for (int s = 0; ok && s < method->set_count; s++)
+        ok = at_params_write(method->sets[s], values[s]);
+    ok = ok && measure_held_out(j, accuracy, margin);
+    for (int s = 0; s < method->set_count; s++) {
+        back = (!current[s] || at_params_write(method->sets[s], current[s])) && back;
+        at_free(current[s]);
+    }
+    return ok && back;
 }
 
 // held_out.json: what the pairs that were not trained on say of the weights that are saved.
-static bool save_held_out(struct dpo_job *j, const char *dir, const float *values)
+static bool save_held_out(struct dpo_job *j, const char *dir, float *const *values)
 {
     double accuracy, margin;
     if (j->pairs->count == j->pairs->train)
@@ -224,21 +227,21 @@ static bool save(void *priv, const char *dir, float *const *values)
     } else {
         ok = at_train_lora_save(j->lora, dir, values);
     }
-    return ok && save_held_out(j, dir, values[0]);
+    return ok && save_held_out(j, dir, values);
 }
 
 static bool allocate(struct dpo_job *j)
 {
     size_t n = 2 * (size_t)j->p->train.batch, latent = j->pairs->latent;
     bool ok = (j->x = at_calloc(n * latent, sizeof(float))) && (j->target = at_calloc(n * latent, sizeof(float))) &&
-              (j->t = at_calloc(n, sizeof(float))) && (j->rows = at_calloc(n * j->row, sizeof(float))) &&
+              (j->t = at_calloc(n, sizeof(float))) &&
               (j->m_policy = at_calloc(n, sizeof(float))) && (j->m_reference = at_calloc(n, sizeof(float))) &&
               (j->seeds = at_calloc(n, sizeof(float))) && (j->noise = at_calloc(latent, sizeof(float))) &&
               (j->latent = at_calloc(latent, sizeof(float))) && (j->weight = at_calloc(n, sizeof(double))) &&
               (j->policy_error = at_calloc(n, sizeof(double))) && (j->reference_error = at_calloc(n, sizeof(double))) &&
               (j->dm = at_calloc(n, sizeof(double))) &&
               (j->order = at_calloc((size_t)j->pairs->train, sizeof(uint32_t)));
-    return ok || at_fail_memory(j->log, n * (2 * latent + j->row) * sizeof(float));
+    return ok || at_fail_memory(j->log, n * 2 * latent * sizeof(float));
 }
 
 static bool open_network(struct dpo_job *j, struct at_device *dev)
@@ -248,7 +251,7 @@ static bool open_network(struct dpo_job *j, struct at_device *dev)
                                       .adapter = j->p->full ? NULL : &j->lora->part[AT_COMPONENT_UNET],
                                       .frozen = j->frozen,
                                       .side = j->side,
-                                      .tokens = j->tokens,
+                                      .captions = j->captions,
                                       .items = 2 * j->p->train.batch,
                                       .at_once = j->at_once,
                                       .recompute = at_fit_recompute(&j->p->train.fit)};
@@ -265,59 +268,87 @@ static bool check_params(const struct at_train_dpo_params *p, struct at_log *log
     return true;
 }
 
-static bool open_job(struct dpo_job *j, struct at_device *dev)
+static bool open_model(struct dpo_job *j, struct at_device *dev)
 {
     const struct at_train_dpo_params *p = j->p;
-    j->at_once = (p->train.fit.apart ? 1 : 2) * p->train.batch;
     int replicas = at_spread_replicas(dev, j->at_once);
-    struct at_model_params mp = {.path = p->model, .reading = p->reading, .trainable = p->full ? AT_PART_UNET : 0, .replicas = replicas};
+    struct at_model_params mp = {.path = p->model, .reading = p->reading, .trainable = p->full ? AT_PART_UNET : 0,
+                                 .replicas = replicas};
     if (!(j->m = at_model_open(dev, &mp, j->log)))
         return false;
     if (j->m->unet.guidance_dim)
         return at_fail(j->log, AT_ERROR_INPUT, "%s is a latent consistency model (time_cond_proj_dim): the loss of a "
                        "denoiser would undo its distillation; tune the model it was made from", j->m->path);
+    struct at_lora_params lp = p->lora;
+    lp.replicas = replicas;
+    lp.seed = p->train.seed;
+    if (!p->full && !(j->lora = at_lora_create(j->m, &lp)))
+        return false;
+    if (j->lora)
+        at_lora_adapt_texts(j->m, &j->lora, 1);
+    return true;
+}
+
+static bool choose_size(struct dpo_job *j)
+{
+    const struct at_train_dpo_params *p = j->p;
     int factor = at_vae_factor(&j->m->vae);
     int size = p->size ? p->size : j->m->unet.sample_size ? j->m->unet.sample_size * factor : 512;
     if (size < factor || size % factor)
         return at_fail(j->log, AT_ERROR_USAGE, "size %d: must be a multiple of %d", size, factor);
     if (!at_tile_check(&j->m->vae, p->train.vae_tile, j->log))
         return false;
-    j->side = size / factor;
-    j->tokens = at_text_tokens(j->m);
-    j->row = at_condition_floats(&j->m->unet, j->tokens);
-    j->epoch = -1;
-    j->first = !p->train.resume && !p->lora.file;
-    struct at_lora_params lp = p->lora;
-    lp.replicas = replicas;
-    lp.seed = p->train.seed;
     j->m->vae_tile = at_tile_side(&j->m->vae, size, size, p->train.vae_tile, p->train.fit.tiling);
+    j->side = size / factor;
+    j->size = size;
+    return true;
+}
+
+static bool open_pairs(struct dpo_job *j)
+{
+    const struct at_train_dpo_params *p = j->p;
     bool tight = p->train.fit.parts > 1 || p->train.fit.apart || p->train.fit.segments || p->train.fit.tiling;
-    struct at_pair_set_params sp = {.path = p->pairs, .size = size, .clip_skip = p->clip_skip, .coin = p->coin,
-                                    .flip = p->flip,
-                                    .held_out = p->held_out, .seed = p->train.seed, .cache = p->cache,
-                                    .chunk = tight ? 1 : 0, .train = &p->train};
-    mp = (struct at_model_params){.path = p->model, .reading = p->reading, .parts = AT_PART_UNET,
-                                  .exact = true};
-    if (p->train.samples.every && !(j->samples = at_train_samples_open(j->m, &j->lora, size, &p->train)))
+    bool texts = j->lora && at_lora_has_text(j->lora);
+    struct at_captions_params cp = {.items = 2 * p->train.batch, .in_graph = texts, .text = {p->clip_skip},
+                                    .train = &p->train};
+    if (!(j->captions = at_captions_create(j->m, &cp)))
         return false;
+    struct at_pair_set_params sp = {.path = p->pairs, .size = j->size, .captions = j->captions, .coin = p->coin,
+                                    .flip = p->flip, .held_out = p->held_out, .seed = p->train.seed,
+                                    .cache = p->cache, .chunk = tight ? 1 : 0, .train = &p->train};
     if (!(j->pairs = at_pair_set_open(j->m, &sp)))
         return false;
     if (!j->samples) // the pairs are encoded
-        at_model_drop(j->m, AT_PART_TEXT | AT_PART_VAE);
-    return (p->full || (j->lora = at_lora_create(j->m, &lp))) &&
-           (!p->full || (j->frozen = at_model_open(dev, &mp, j->log))) && allocate(j) && open_network(j, dev);
+        at_model_drop(j->m, AT_PART_VAE | (texts ? 0 : AT_PART_TEXT));
+    return true;
+}
+
+static bool open_job(struct dpo_job *j, struct at_device *dev)
+{
+    const struct at_train_dpo_params *p = j->p;
+    j->at_once = (p->train.fit.apart ? 1 : 2) * p->train.batch;
+    j->epoch = -1;
+    j->first = !p->train.resume && !p->lora.file;
+    if (!open_model(j, dev) || !choose_size(j))
+        return false;
+    if (p->train.samples.every && !(j->samples = at_train_samples_open(j->m, &j->lora, j->size, &p->train)))
+        return false;
+    struct at_model_params mp = {.path = p->model, .reading = p->reading, .parts = AT_PART_UNET, .exact = true};
+    return open_pairs(j) && (!p->full || (j->frozen = at_model_open(dev, &mp, j->log))) && allocate(j) &&
+           open_network(j, dev);
 }
 
 static void close_job(struct dpo_job *j)
 {
     at_dpo_network_destroy(&j->network);
     at_pair_set_close(&j->pairs);
+    at_captions_destroy(&j->captions);
     at_train_samples_close(&j->samples);
     at_lora_destroy(&j->lora);
     at_model_destroy(&j->frozen);
     at_model_destroy(&j->m);
-    void *const buffers[] = {j->x,     j->target, j->t,      j->rows,         j->m_policy,        j->m_reference, j->seeds,
-                             j->noise, j->latent, j->weight, j->policy_error, j->reference_error, j->dm,          j->order};
+    void *const buffers[] = {j->x,     j->target, j->t,      j->m_policy,     j->m_reference,     j->seeds, j->noise,
+                             j->latent, j->weight, j->policy_error, j->reference_error, j->dm, j->order};
     for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++)
         at_free(buffers[i]);
 }
@@ -327,28 +358,29 @@ static bool run_job(struct at_device *dev, const void *params, struct at_log *lo
     struct dpo_job j = {.p = params, .log = log};
     bool ok = open_job(&j, dev);
     if (ok) {
-        struct at_train_method method = {.priv = &j, .name = "dpo", .rate = "pairs_per_second",
-                                         .sets = {j.m->unet_params}, .set_names = {"unet"}, .set_count = 1,
-                                         .batch = run_batch, .save = save, .samples = j.samples};
+        j.method = (struct at_train_method){.priv = &j, .name = "dpo", .rate = "pairs_per_second",
+                                            .sets = {j.m->unet_params}, .set_names = {"unet"}, .set_count = 1,
+                                            .batch = run_batch, .save = save, .samples = j.samples};
         if (j.lora)
-            at_train_lora(&method, j.lora, &j.p->train);
-        ok = at_train(&method, &j.p->train, log);
+            at_train_lora(&j.method, j.lora, &j.p->train);
+        ok = at_train(&j.method, &j.p->train, log);
     }
     close_job(&j);
     return ok || at_fail_unsaid(log);
 }
 
-// The policy and its reference are not the same graph, so that halves round them differently, and beta multiplies that.
-static bool check_device(const struct at_device *dev, struct at_log *log)
+// A policy of all weights and its reference are not the same graph, so that halves round them differently, and beta
+// multiplies that.
+static bool check_device(const struct at_device *dev, bool full, struct at_log *log)
 {
-    return dev->activations != AT_F16 ||
-           at_fail(log, AT_ERROR_USAGE, "train dpo with --activations f16: the loss multiplies the difference between the "
-                   "model and its reference by beta, and with it the rounding of halves; use --activations f32");
+    return dev->activations != AT_F16 || !full ||
+           at_fail(log, AT_ERROR_USAGE, "--activations f16 with --full: halves round the model and its reference "
+                   "differently, and the loss multiplies that by beta; use --activations f32, or train an adapter");
 }
 
 bool at_train_dpo(struct at_device *dev, const struct at_train_dpo_params *params, struct at_log *log)
 {
     struct at_train_dpo_params p = *params;
     p.train.pairs = true;
-    return check_device(dev, log) && check_params(&p, log) && at_train_fit(dev, &p.train, run_job, &p, log) && run_job(dev, &p, log);
+    return check_device(dev, p.full, log) && check_params(&p, log) && at_train_fit(dev, &p.train, run_job, &p, log) && run_job(dev, &p, log);
 }

@@ -7,7 +7,7 @@ expect 0 'attune 0' --version
 expect 0 'Usage: attune COMMAND' --help
 expect 0 'Usage: attune COMMAND' help
 for command in devices sample grid 'train vae' 'train base' 'train dpo' 'data check' 'data make emoji' 'data make pairs' \
-    'data make tokenizer' convert 'lora inspect' 'lora convert' 'lora merge' 'lora diff' eval demo 'bench ops' 'bench model'; do
+    'data make tokenizer' convert 'lora inspect' 'lora convert' 'lora merge' 'lora extract' 'lora diff' eval demo 'bench ops' 'bench model'; do
     # shellcheck disable=SC2086
     expect 0 'Example:' $command --help
     # shellcheck disable=SC2086

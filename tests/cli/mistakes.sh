@@ -60,6 +60,8 @@ expect 2 'did you mean kohya?' lora convert x y --to koyha
 expect 2 'needs two adapters' lora diff x
 expect 2 'needs at least one adapter' lora merge -o merged
 expect 2 'needs --out' lora merge x
+expect 2 'needs the model that differs' lora extract -o x.safetensors
+expect 2 '--rank: 0 is out of range' lora extract x -o x.safetensors --rank 0
 
 expect 3 'none.txt' sample -m x -f none.txt
 expect 3 'none.json' sample -m x -p a --config none.json

@@ -35,8 +35,14 @@ expect 0 'again: the model' convert -m merged.safetensors -o again
 diff -r merged again || { failures=$((failures + 1)); echo 'FAIL the merged file is not the merged folder'; }
 expect 0 'in its weights' convert -m sd1.safetensors+run -o word
 diff -r merged word || { failures=$((failures + 1)); echo 'FAIL a word with an adapter is not merged'; }
-expect 0 '' train dpo -m sd1.safetensors $train --full -o full
+expect 0 '' train dpo -m sd1.safetensors $train --full --warmup 0 -o full
 expect 0 '' sample -m full -p red $small -o full.png
+expect 0 'what is lost of their differences' lora extract full -m sd1.safetensors --tokenizer "$vocabulary" -o low.safetensors --rank 64
+expect 0 'embeddings, convolutions), which the adapter does not hold' lora extract full -m sd1.safetensors -o low.safetensors --rank 64 --linear --force
+expect 0 'fits ' lora inspect low.safetensors -m sd1.safetensors
+expect 3 'is there already; --force replaces it' lora extract full -m sd1.safetensors -o low.safetensors
+expect 3 'have the same weights in every layer' lora extract sd1.safetensors -m sd1.safetensors -o none.safetensors
+expect 3 'must be of one architecture' lora extract sd2.safetensors -m sd1.safetensors -o none.safetensors
 expect 0 'memory ' plan sample -m sdxl.safetensors -p red --width 32 --height 32 --device cpu
 
 # Files and folders of each other.

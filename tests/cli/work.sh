@@ -55,6 +55,11 @@ cp "$pictures/grown.png" wide.png
 # Inversion: a folder whole or not at all; its noise is drawn from again.
 expect 0 '2 pictures in inverted' invert -i out/00001-5-red-apple.png -i out/00002-6-red-apple.png -p 'red apple' \
     --steps 2 --fixed-point 2 -o inverted --device cpu
+expect 0 'the denoiser seems to predict v_prediction, not epsilon as the model says' invert -i out/00001-5-red-apple.png \
+    -p 'red apple' --prediction epsilon --steps 1 -o doubtful --device cpu
+case $("$attune" invert -i out/00001-5-red-apple.png -p 'red apple' --steps 1 -o sure --device cpu 2>&1) in
+    *'seems to predict'*) failures=$((failures + 1)) && echo 'FAIL the right prediction is doubted' ;;
+esac
 there inverted/latents.safetensors inverted/invert.json inverted/reconstruction-001.png inverted/reconstruction-002.png \
     inverted/side-by-side-001.png
 grep -q '"latent_error"' inverted/invert.json || { failures=$((failures + 1)); echo 'FAIL no error'; }
@@ -116,6 +121,8 @@ expect 0 'done: more' train base -m embedded -o more --lora learned --names 3 --
 expect 0 'done: both' train base -o both --rank 2 --text-encoder --text-lr 5e-5 --names 3 --views 1 --steps 2 --batch 1 --device cpu
 expect 0 'text_encoder: 8 layers' lora inspect both
 expect 0 '1 image' sample -m embedded+both -p 'red apple' --steps 1 --device cpu -o both.png --force
+expect 0 'done: said' train dpo -o said --rank 2 --text-encoder --steps 1 --batch 1 --device cpu
+expect 0 'text_encoder: 8 layers' lora inspect said
 expect 0 'done: won' train dpo -o won --lora more --steps 1 --batch 1 --device cpu
 expect 0 'rank 2' lora inspect won
 expect 2 'to_q, to_k, to_v, to_out.0' train base -o no --rank 2 --target to_x --device cpu

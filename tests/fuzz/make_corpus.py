@@ -234,6 +234,7 @@ def image():
     put("image", "itxt_bytes.png", png(1, 1, 8, 0, b"\0\0", chunk(b"iTXt", b"k\0\0\0\0\0\xff\xfe")))
     put("image", "grey1_clear.png", png(9, 2, 1, 0, b"\0\xaa\x80\0\x55\0", chunk(b"tRNS", b"\0\1")))
     put("image", "interlaced.png", png(2, 2, 8, 2, b"\0" * 14 + b"\0" * 4, interlace=1))
+    put("image", "text_huge.png", png(1, 1, 8, 0, b"\0\0", struct.pack(">I", 0x2300001B) + b"tEXtk\0v"))
     put("image", "huge.png", png(32768, 32768, 8, 6, b"\0"))
     put("image", "no_palette.png", png(2, 1, 8, 3, b"\0\7\7"))
     put("image", "filter9.png", png(2, 1, 8, 0, b"\t\1\2"))

@@ -69,6 +69,8 @@ void at_case_finish(struct at_case *c)
     for (int i = 0; i < c->config_count; i++)
         at_json_destroy(&c->configs[i]);
     at_safetensors_destroy(&c->io);
+    at_case_must(c, strcmp(c->dev->kind, "vulkan") != 0 || !at_vk_validation_errors(at_vulkan_device(c->dev), NULL),
+                 "the validation layer found errors");
     at_device_close(&c->dev);
     at_arena_destroy(&c->arena);
 }

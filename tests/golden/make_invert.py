@@ -6,6 +6,7 @@
     KIND.SPACING.noise      their inversion by diffusers' DDIMInverseScheduler, KIND being what the denoiser's output is taken for
     KIND.SPACING.back       what DDIMScheduler makes of that noise; guided.*: with guidance
     KIND.SPACING.solved     the noise after ROUNDS fixed-point iterations a step, as described at `solve`
+    xl.*                    the same of the SDXL of make_pipelines.py, which is told sizes; guided: against zeros
     seeds.SAMPLER.latents   what the pipeline draws from SEEDS, a generator a picture, guidance rescaled (float32; the others in double)
 """
 import os, sys
@@ -14,6 +15,7 @@ from diffusers import DDIMInverseScheduler, DDIMScheduler, DDPMScheduler, EulerA
 from PIL import Image
 from safetensors.torch import save_file
 
+import make_pipelines
 from make_models import SCHEDULE, plain, settle
 from make_tiny import CFG, NEGATIVE, PROMPTS, ROOT, SIZE, pipeline
 
@@ -24,19 +26,29 @@ CASES = [("epsilon", "leading"), ("v", "leading"), ("v", "trailing"), ("sample",
 SAMPLERS = {"ddim": (DDIMScheduler, 0.7), "ddpm": (DDPMScheduler, 0), "euler_a": (EulerAncestralDiscreteScheduler, 0), "lcm": (LCMScheduler, 0)}
 
 
+def told(pipe, cfg):
+    """Hidden states and, for SDXL, what else the denoiser is told."""
+    if hasattr(pipe, "text_encoder_2"):
+        rows = pipe.encode_prompt(CAPTIONS, device="cpu", do_classifier_free_guidance=cfg != 1)
+        text, pooled = [torch.cat([a, b]) if cfg != 1 else b for a, b in ((rows[1], rows[0]), (rows[3], rows[2]))]
+        sizes = torch.tensor([[SIZE, SIZE, 0, 0, SIZE, SIZE]], dtype=text.dtype).repeat(len(text), 1)
+        return text, dict(text_embeds=pooled, time_ids=sizes)
+    ids = lambda texts: pipe.tokenizer(texts, padding="max_length", max_length=16, truncation=True, return_tensors="pt").input_ids
+    return pipe.text_encoder(ids(CAPTIONS if cfg == 1 else [NEGATIVE] * 2 + CAPTIONS))[0], None
+
+
 class Inverter:
     def __init__(self, pipe, kind, spacing, cfg=1.0):
         self.unet, self.cfg = pipe.unet, cfg
-        ids = lambda texts: pipe.tokenizer(texts, padding="max_length", max_length=16, truncation=True, return_tensors="pt").input_ids
-        self.text = pipe.text_encoder(ids(CAPTIONS if cfg == 1 else [NEGATIVE] * 2 + CAPTIONS))[0]
+        self.text, self.more = told(pipe, cfg)
         config = dict(SCHEDULE, prediction_type=KINDS[kind], timestep_spacing=spacing)
         self.down, self.up = DDIMScheduler(**config), DDIMInverseScheduler(**config)
         self.down.set_timesteps(STEPS), self.up.set_timesteps(STEPS)
 
     def predict(self, x, t):
         if self.cfg == 1:
-            return self.unet(x, t, self.text).sample
-        y = self.unet(torch.cat([x, x]), t, self.text).sample
+            return self.unet(x, t, self.text, added_cond_kwargs=self.more).sample
+        y = self.unet(torch.cat([x, x]), t, self.text, added_cond_kwargs=self.more).sample
         return y[:2] + self.cfg * (y[2:] - y[:2])
 
     def plain(self, x):
@@ -73,11 +85,15 @@ class Inverter:
         return x
 
 
-def inversions(dtype):
-    pipe, out = pipeline(dtype), {}
+def encode(pipe, dtype):
     pictures = [numpy.asarray(Image.open(os.path.join(ROOT, "pictures", name)).convert("RGB")) for name in PICTURES]
     pixels = torch.from_numpy(numpy.stack(pictures)).permute(0, 3, 1, 2).to(dtype) / 127.5 - 1
-    out["encoded"] = pipe.vae.encode(pixels).latent_dist.mean * pipe.vae.config.scaling_factor
+    return pipe.vae.encode(pixels).latent_dist.mean * pipe.vae.config.scaling_factor
+
+
+def inversions(dtype):
+    pipe, out = pipeline(dtype), {}
+    out["encoded"] = encode(pipe, dtype)
     error = lambda a: ((a - out["encoded"]).norm() / out["encoded"].norm()).item()
     for kind, spacing in CASES:
         inverter, name = Inverter(pipe, kind, spacing), f"{kind}.{spacing}"
@@ -88,6 +104,17 @@ def inversions(dtype):
     guided = Inverter(pipe, "v", "leading", CFG)
     out["guided.noise"] = guided.plain(out["encoded"])
     out["guided.back"] = guided.sample(out["guided.noise"])
+    return out | sdxl(dtype)
+
+
+def sdxl(dtype):
+    pipe, out = make_pipelines.pipeline("xl", dtype), {}
+    out["xl.encoded"] = encode(pipe, dtype)
+    for name, kind, cfg in (("epsilon", "epsilon", 1.0), ("v", "v", 1.0), ("guided", "epsilon", CFG)):
+        inverter = Inverter(pipe, kind, "leading", cfg)
+        out[f"xl.{name}.noise"] = inverter.plain(out["xl.encoded"])
+        if cfg == 1:
+            out[f"xl.{name}.solved"] = inverter.solve(out["xl.encoded"])
     return out
 
 

@@ -3,6 +3,7 @@
 // Argument: --cpu or --vulkan.
 #include "core/vulkan/executor.h"
 #include "pipelines/lora/lora_diff.h"
+#include "pipelines/lora/lora_extract.h"
 #include "pipelines/lora/lora_merge.h"
 #include "pipelines/lora/lora_write.h"
 #include "pipelines/model/text.h"
@@ -309,6 +310,38 @@ static void distances(void)
     at_layers_destroy(&layers);
 }
 
+// What was merged comes out again; of the SDXL model from both text encoders too.
+static void merged_adapters_are_extracted(void)
+{
+    char path[256], out[256], file_out[256];
+    pipes_folder("xl", path, sizeof(path));
+    snprintf(out, sizeof(out), "%s", scratch_path("to-extract"));
+    snprintf(file_out, sizeof(file_out), "%s", scratch_path("extracted.safetensors"));
+    struct at_model *base = at_model_open(NULL, &(struct at_model_params){.path = path, .check = true}, &capture.log);
+    struct at_layers *layers = base ? at_lora_layers(base) : NULL;
+    struct at_lora_data_params p = {.layers = layers};
+    struct at_lora_data *d = layers ? at_lora_data_open(&capture.log, file("xl.safetensors"), &p) : NULL, *back = NULL;
+    struct at_lora_share share = {d, 1};
+    struct at_lora_merge_params how = {.shares = &share, .count = 1, .out = out, .convert = true, .dtype = AT_ST_F32};
+    AT_CHECK(d && at_lora_merge(base, &how));
+    struct at_model *tuned = at_model_open(NULL, &(struct at_model_params){.path = out, .check = true}, &capture.log);
+    struct at_lora_extract_params e = {.base = base, .tuned = tuned, .out = file_out, .rank = 8, .dtype = AT_ST_F32};
+    struct at_lora_extracted x;
+    if (AT_CHECK(d && tuned && at_lora_extract(&e, &x) && (back = at_lora_data_open(&capture.log, file_out, &p)))) {
+        AT_CHECK_INT(x.layers, d->count);
+        AT_CHECK_NEAR(x.adaptable, x.all, 0);
+        AT_CHECK_NEAR(x.lost, 0, 1e-3 * x.all);
+        AT_CHECK_NEAR(distance(d, back), 0, 1e-4);
+    } else {
+        printf("%s\n", capture.text);
+    }
+    at_lora_data_destroy(&d);
+    at_lora_data_destroy(&back);
+    at_layers_destroy(&layers);
+    at_model_destroy(&tuned);
+    at_model_destroy(&base);
+}
+
 static void failed_merges_leave_nothing(void)
 {
     struct at_layers *layers = at_lora_layers(model);
@@ -357,6 +390,7 @@ int main(int argc, char **argv)
         AT_RUN(merged_models_keep_their_types);
         AT_RUN(all_dialects_convert);
         AT_RUN(distances);
+        AT_RUN(merged_adapters_are_extracted);
         if (!vulkan)
             AT_RUN(failed_merges_leave_nothing);
     } else {
@@ -364,7 +398,7 @@ int main(int argc, char **argv)
     }
     at_safetensors_destroy(&io);
     at_model_destroy(&model);
-    at_device_close(&dev);
+    tiny_close(&dev);
     scratch_remove();
     return at_test_end();
 }

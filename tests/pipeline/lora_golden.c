@@ -2,6 +2,7 @@
 // Adapters of UNet and text encoders in training, against peft and torch (tests/golden/make_train.py), of SD 1.x and
 // SDXL in small. Argument: --cpu or --vulkan.
 #include "core/vulkan/executor.h"
+#include "pipelines/train/dpo_network.h"
 #include "pipelines/train/network.h"
 #include "tests/pipeline/pipes.h"
 
@@ -47,7 +48,7 @@ static int read_golden(const struct job *j, const char *tail, float *out, int mo
     return n;
 }
 
-static bool open_job(struct job *j, const char *name, int items)
+static bool open_job(struct job *j, const char *name, int items, int at_once)
 {
     static char path[256];
     *j = (struct job){.name = name};
@@ -55,7 +56,7 @@ static bool open_job(struct job *j, const char *name, int items)
     struct at_model_params mp = {.path = name[0] == 'x' ? path : tiny_path("model")};
     const char *dir = getenv("AT_TEST_DATA");
     char *file = at_strf("%s/train/%s", dir ? dir : "tests/data", name);
-    struct at_lora_params lp = {.file = file, .text = true, .replicas = at_spread_replicas(dev, items)};
+    struct at_lora_params lp = {.file = file, .text = true, .replicas = at_spread_replicas(dev, at_once)};
     struct at_captions_params cp = {.items = items, .in_graph = true};
     bool ok = (j->m = at_model_open(dev, &mp, &capture.log)) && (j->lora = at_lora_create(j->m, &lp));
     if (ok)
@@ -161,7 +162,7 @@ static void plain_training(void)
 {
     for (int two = 0; two < 2; two++) {
         struct job j;
-        if (open_job(&j, two ? "xl" : "sd", PAIRS)) {
+        if (open_job(&j, two ? "xl" : "sd", PAIRS, PAIRS)) {
             struct at_network network = {j.m, j.captions, &j.lora->part[AT_COMPONENT_UNET], SIDE};
             struct at_spread_params sp = {.dev = dev, .items = PAIRS, .build = at_network_build, .priv = &network,
                                           .gradient = true};
@@ -178,6 +179,45 @@ static void plain_training(void)
     }
 }
 
+// Errors of policy and reference, the loss, and its gradient; all at once, or a pair's pictures apart.
+static void preferences(void)
+{
+    for (int k = 0; k < 4; k++) {
+        bool two = k > 1, apart = k % 2;
+        int at_once = apart ? PAIRS : 2 * PAIRS;
+        struct job j;
+        float m[2][2 * PAIRS], want[2 * PAIRS], seeds[2 * PAIRS];
+        double error[2][2 * PAIRS], dm[2 * PAIRS];
+        if (open_job(&j, two ? "xl" : "sd", 2 * PAIRS, at_once)) {
+            struct at_dpo_network_params p = {.dev = dev, .m = j.m, .adapter = &j.lora->part[AT_COMPONENT_UNET],
+                                              .captions = j.captions, .side = SIDE, .items = 2 * PAIRS,
+                                              .at_once = at_once};
+            struct at_dpo_network *network = at_dpo_network_create(&p, &capture.log);
+            struct at_dpo_batch in = {.x = j.x, .target = j.target, .t = j.t};
+            AT_CHECK(network && at_dpo_network_run(network, &in, m[1], m[0]));
+            for (int side = 0; side < 2; side++) {
+                AT_CHECK_INT(read_golden(&j, side ? "m" : "r", want, 2 * PAIRS), 2 * PAIRS);
+                AT_CHECK(tiny_distance(m[side], want, 2 * PAIRS) < tolerance);
+                for (int i = 0; i < 2 * PAIRS; i++)
+                    error[side][i] = (double)m[side][i];
+            }
+            struct at_objective_params objective = {.method = AT_OBJECTIVE_DPO, .beta = 100};
+            struct at_objective_batch batch = {.pairs = PAIRS, .policy = error[1], .reference = error[0]};
+            struct at_objective_result r;
+            AT_CHECK(at_objective_evaluate(&objective, &batch, dm, &r, NULL, &capture.log));
+            AT_CHECK_INT(read_golden(&j, "loss", want, 1), 1);
+            printf("%s: loss %.6f, off by %.1e\n", j.name, r.loss, fabs(r.loss / (double)want[0] - 1));
+            AT_CHECK_NEAR(r.loss, (double)want[0], tolerance * (double)want[0]);
+            for (int i = 0; i < 2 * PAIRS; i++)
+                seeds[i] = (float)dm[i];
+            AT_CHECK(at_dpo_network_backward(network, &in, seeds));
+            compare_gradients(&j, "dpo");
+            at_dpo_network_destroy(&network);
+        }
+        close_job(&j);
+    }
+}
+
 int main(int argc, char **argv)
 {
     bool vulkan = argc > 1 && strcmp(argv[1], "--vulkan") == 0;
@@ -190,8 +230,10 @@ int main(int argc, char **argv)
     const char *dir = getenv("AT_TEST_DATA");
     char *path = at_strf("%s/train/io.safetensors", dir ? dir : "tests/data");
     io = at_safetensors_open(log, path);
-    if (AT_CHECK(io))
+    if (AT_CHECK(io)) {
         AT_RUN(plain_training);
+        AT_RUN(preferences);
+    }
     at_free(path);
     at_safetensors_destroy(&io);
     at_device_close(&dev);

@@ -257,8 +257,8 @@ static void no_prompt_is_zeros_where_the_model_says_so(void)
 struct dpo {
     struct at_model *m;
     struct at_lora *lora;
+    struct at_captions *captions;
     struct at_dpo_network *network;
-    float *rows;
 };
 
 static void open_dpo(struct dpo *d, int at_once)
@@ -268,30 +268,29 @@ static void open_dpo(struct dpo *d, int at_once)
     const char *path = pipes_path("lora/pytorch_lora_weights.safetensors");
     struct at_safetensors *file = at_safetensors_open(&capture.log, path);
     d->lora = d->m ? at_lora_create(d->m, &lp) : NULL;
-    if (AT_CHECK(file && d->lora && at_params_load(d->lora->part[AT_COMPONENT_UNET].params, file, "unet.", NULL))) {
+    d->captions = d->m ? at_captions_create(d->m, &(struct at_captions_params){.items = 2 * PAIRS}) : NULL;
+    if (AT_CHECK(file && d->lora && d->captions && at_params_load(d->lora->part[AT_COMPONENT_UNET].params, file, "unet.", NULL))) {
         struct at_dpo_network_params p = {.dev = dev, .m = d->m, .adapter = &d->lora->part[AT_COMPONENT_UNET],
-                                          .side = SIDE, .tokens = TOKENS, .items = 2 * PAIRS, .at_once = at_once};
+                                          .captions = d->captions, .side = SIDE, .items = 2 * PAIRS, .at_once = at_once};
         d->network = at_dpo_network_create(&p, &capture.log);
     }
     AT_CHECK(d->network);
     at_safetensors_destroy(&file);
 }
 
-// Rows of the prompts with the sizes of each pair, winners and losers alike.
-static void fill_rows(struct dpo *d)
+// The prompts with the sizes of each pair, winners and losers alike.
+static void tell(struct dpo *d)
 {
     static const char *const texts[PAIRS] = {"a red kite", "two blue cups", ""};
     static const struct at_sizes sizes[PAIRS] = {
         {24, 16, 0, 0, 16, 16}, {100, 50, 9, 0, 16, 16}, {16, 64, 0, 24, 16, 16}};
-    size_t floats = at_text_floats(d->m), row = at_condition_floats(&d->m->unet, TOKENS);
-    float *text = at_calloc(PAIRS * floats, sizeof(float));
-    d->rows = at_calloc(2 * PAIRS * row, sizeof(float));
-    AT_CHECK(text && d->rows && at_text_embed(d->m, texts, PAIRS, NULL, text));
-    for (int i = 0; i < 2 * PAIRS; i++) {
-        struct at_condition c = {.text = text + (size_t)(i % PAIRS) * floats, .sizes = &sizes[i % PAIRS]};
-        at_condition_fill(&d->m->unet, TOKENS, &c, d->rows + (size_t)i * row);
-    }
-    at_free(text);
+    int32_t number[PAIRS];
+    for (int i = 0; i < PAIRS; i++)
+        AT_CHECK(at_captions_add(d->captions, texts[i], &number[i]));
+    AT_CHECK_INT(number[2], AT_CAPTION_EMPTY);
+    if (AT_CHECK(at_captions_encode(d->captions, NULL)))
+        for (int i = 0; i < 2 * PAIRS; i++)
+            at_captions_put(d->captions, i, number[i % PAIRS], &sizes[i % PAIRS]);
 }
 
 static void compare_gradients(const struct dpo *d)
@@ -327,13 +326,13 @@ static void dpo_of_sdxl(int at_once)
     struct dpo d = {0};
     open_dpo(&d, at_once);
     if (d.network) {
-        fill_rows(&d);
+        tell(&d);
         read_golden("dpo.x", x);
         read_golden("dpo.target", target);
         const struct at_st_tensor *steps = at_safetensors_find(io, "dpo.t");
         for (int i = 0; AT_CHECK(steps) && i < 2 * PAIRS; i++)
             t[i] = (float)((const int32_t *)steps->data)[i];
-        struct at_dpo_batch in = {.x = x, .target = target, .t = t, .rows = d.rows};
+        struct at_dpo_batch in = {.x = x, .target = target, .t = t};
         AT_CHECK(at_dpo_network_run(d.network, &in, m[1], m[0]));
         is_close("dpo.r", m[0], 2 * PAIRS);
         is_close("dpo.m", m[1], 2 * PAIRS);
@@ -355,7 +354,7 @@ static void dpo_of_sdxl(int at_once)
     at_dpo_network_destroy(&d.network);
     at_lora_destroy(&d.lora);
     at_model_destroy(&d.m);
-    at_free(d.rows);
+    at_captions_destroy(&d.captions);
 }
 
 static void dpo_at_once(void)
@@ -391,7 +390,7 @@ int main(int argc, char **argv)
         AT_RUN(dpo_bit_by_bit);
     }
     at_safetensors_destroy(&io);
-    at_device_close(&dev);
+    tiny_close(&dev);
     scratch_remove();
     return at_test_end();
 }

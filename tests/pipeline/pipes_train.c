@@ -140,21 +140,22 @@ static void sizes_of_pairs(void)
     write_picture("4.png", 16, 56, 40);
     AT_CHECK(at_file_replace(NULL, scratch_path("pairs.jsonl"), rows, strlen(rows)));
     struct at_model *m = at_model_open(dev, &(struct at_model_params){.path = model}, capture_start(&capture));
-    struct at_pair_set_params p = {.path = scratch_path("pairs.jsonl"), .size = SIZE};
-    struct at_pair_set *s = m ? at_pair_set_open(m, &p) : NULL;
+    struct at_captions *captions = m ? at_captions_create(m, &(struct at_captions_params){.items = 1}) : NULL;
+    struct at_pair_set_params p = {.path = scratch_path("pairs.jsonl"), .size = SIZE, .captions = captions};
+    struct at_pair_set *s = captions ? at_pair_set_open(m, &p) : NULL;
     if (AT_CHECK(s && s->count == 2)) {
         static const float want[2][AT_SIZES] = {{20, 40, 0, 8, SIZE, SIZE}, {56, 16, 20, 0, SIZE, SIZE}};
-        size_t floats = at_condition_floats(&m->unet, at_text_tokens(m));
-        float *row = at_calloc(floats, sizeof(float));
-        AT_CHECK_INT((long long)floats, (long long)s->text + AT_SIZES);
+        size_t text = at_text_floats(m);
+        AT_CHECK_INT((long long)at_condition_floats(&m->unet, at_text_tokens(m)), (long long)text + AT_SIZES);
         for (int i = 0; i < 2; i++) {
-            struct at_condition c = {.text = s->hidden + (size_t)s->prompt[i] * s->text, .sizes = &s->sizes[i]};
-            at_condition_fill(&m->unet, at_text_tokens(m), &c, row);
-            AT_CHECK_NEAR(tiny_distance(row, c.text, s->text), 0, 0);
-            AT_CHECK_NEAR(tiny_distance(row + s->text, want[i], AT_SIZES), 0, 0);
+            const void *row;
+            at_captions_put(captions, 0, s->prompt[i], &s->sizes[i]);
+            AT_CHECK_INT(at_captions_ports(captions, &row), 1);
+            AT_CHECK_NEAR(tiny_distance(row, at_captions_row(captions, s->prompt[i]), text), 0, 0);
+            AT_CHECK_NEAR(tiny_distance((const float *)row + text, want[i], AT_SIZES), 0, 0);
         }
-        at_free(row);
     }
+    at_captions_destroy(&captions);
     at_pair_set_close(&s);
     at_model_destroy(&m);
 }
@@ -196,7 +197,7 @@ int main(int argc, char **argv)
     AT_RUN(from_pictures);
     AT_RUN(latent_consistency_models_are_refused);
     AT_RUN(benches);
-    at_device_close(&dev);
+    tiny_close(&dev);
     scratch_remove();
     return at_test_end();
 }

@@ -4,6 +4,8 @@
 #define TESTS_PIPELINE_TINY_H
 
 #include "core/cpu/cpu.h"
+#include "core/vulkan/device.h"
+#include "core/vulkan/executor.h"
 #include "pipelines/sample/sample.h"
 #include "pipelines/train/train_methods.h"
 #include "tests/unit/capture.h"
@@ -30,6 +32,14 @@ static inline struct at_device *tiny_device(struct at_log *log, int threads)
         exit(1);
     }
     return dev;
+}
+
+// Closes a device under whose work the validation layer, where it is on, found nothing.
+static inline void tiny_close(struct at_device **dev)
+{
+    if (*dev && strcmp((*dev)->kind, "vulkan") == 0)
+        AT_CHECK_INT(at_vk_validation_errors(at_vulkan_device(*dev), NULL), 0);
+    at_device_close(dev);
 }
 
 static inline struct at_train_params tiny_train(const char *run, int64_t steps)

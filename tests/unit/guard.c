@@ -5,6 +5,7 @@
 #include "core/graph/device.h"
 #include "core/graph/gradient.h"
 #include "core/models/builder.h"
+#include "core/vulkan/device.h"
 #include "core/vulkan/executor.h"
 #include "tests/harness.h"
 
@@ -191,6 +192,7 @@ int main(int argc, char **argv)
     if (strcmp(dev->kind, "vulkan") == 0) {
         dev->activations = AT_F16;
         AT_RUN(halves_are_watched);
+        AT_CHECK_INT(at_vk_validation_errors(at_vulkan_device(dev), NULL), 0);
     }
     at_device_close(&dev);
     return at_test_end();

@@ -345,6 +345,8 @@ static void forced_limits_hold(void)
         AT_CHECK(a && !at_vk_buffer_create(dev, &(struct at_vk_buffer_params){.size = 600000, .name = "the rest"}));
         check_failure(AT_ERROR_DEVICE, "out of device memory: the rest needs");
         at_vk_buffer_destroy(&a);
+        AT_CHECK(!reopen("ATTUNE_VK_HEAP", " -1"));
+        check_failure(AT_ERROR_USAGE, "ATTUNE_VK_HEAP= -1");
         AT_CHECK(!reopen("ATTUNE_VK_HEAP", "1 apple"));
         check_failure(AT_ERROR_USAGE, "ATTUNE_VK_HEAP=1 apple");
     }
@@ -414,6 +416,26 @@ static void devices_do_not_share_the_layer(void)
         at_vk_device_close(&two[!(order / 2)]);
     }
     check_clean();
+}
+
+// That the layer looks for hazards at all: every other test relies on it.
+static void a_missing_barrier_is_an_error(void)
+{
+    struct at_vk_device *one = at_vk_device_open(&(struct at_vk_device_params){.log = &log_});
+    struct at_vk_buffer_params p = {.size = 256};
+    struct at_vk_buffer *a = one ? at_vk_buffer_create(one, &p) : NULL, *b = one ? at_vk_buffer_create(one, &p) : NULL;
+    struct at_vk_commands *c = one ? at_vk_commands_begin(one, NULL) : NULL;
+    bool validating = false;
+    AT_CHECK(a && b && c && at_vk_fill(c, a, 0, 256, 7) && at_vk_copy(c, a, 0, b, 0, 256) && at_vk_commands_end(c) && at_vk_run(c));
+    size_t errors = one ? at_vk_validation_errors(one, &validating) : 0;
+    AT_CHECK(errors > 0 || !validating);
+    if (validating)
+        check_failure(AT_ERROR_FAILED, "HAZARD");
+    at_vk_commands_destroy(&c);
+    at_vk_buffer_destroy(&a);
+    at_vk_buffer_destroy(&b);
+    at_vk_device_close(&one);
+    clear_log();
 }
 
 static void without_vulkan_the_log_says_what_to_install(void)
@@ -624,6 +646,7 @@ int main(void)
     AT_RUN(forced_limits_hold);
     AT_RUN(devices_are_chosen_by_number_and_name);
     AT_RUN(devices_do_not_share_the_layer);
+    AT_RUN(a_missing_barrier_is_an_error);
     AT_RUN(without_vulkan_the_log_says_what_to_install);
     AT_RUN(every_vulkan_call_may_fail);
     AT_RUN(every_allocation_may_fail);
