@@ -7,8 +7,8 @@
 An adapter of the UNet and the text encoder, with ranks and alphas of their own for every layer, is made with peft and saved by
 diffusers. attune draws with it, converts it into every dialect, draws with each, and merges it into the model; diffusers draws the
 same pictures with its own reader, from the merged folder, and from weights to which alpha / rank * up down was added here, for what
-diffusers does not read. PeftModel loads what attune wrote for it, and diffusers what attune trained. Exit status 1 if a picture is
-off. Needs what check-diffusers.py needs. Tried with torch 2.15, diffusers 0.42, transformers 5.24, peft 0.21.
+diffusers does not read. PeftModel loads what attune wrote for it, and both what attune trained, of UNet and text encoder. Exit
+status 1 if a picture is off. Needs what check-diffusers.py needs. Tried with torch 2.15, diffusers 0.42, transformers 5.24, peft 0.21.
 """
 
 import argparse
@@ -173,7 +173,7 @@ def main():
             out = path("t-" + dialect) if dialect == "peft" else path(f"t-{dialect}.safetensors")
             run("lora", "convert", path("trained"), out, "--to", dialect, "-m", args.model)
             files = [os.path.join(out, c) for c in ("unet", "text_encoder")] if dialect == "peft" else [out]
-            verdict(f"trained by attune, as {dialect}", sample(args.attune, args.model, path("t.png"), files)[0], theirs)
+            verdict(f"trained by attune, as {dialect}", sample(args.attune, args.model, path(f"t-{dialect}.png"), files)[0], theirs)
         pipe = pipeline(args.model)
         pipe.unet = peft.PeftModel.from_pretrained(pipe.unet, path("t-peft/unet")).merge_and_unload()
         pipe.text_encoder = peft.PeftModel.from_pretrained(pipe.text_encoder, path("t-peft/text_encoder")).merge_and_unload()
