@@ -7,8 +7,8 @@
 An adapter of the UNet and the text encoder, with ranks and alphas of their own for every layer, is made with peft and saved by
 diffusers. attune draws with it, converts it into every dialect, draws with each, and merges it into the model; diffusers draws the
 same pictures with its own reader, from the merged folder, and from weights to which alpha / rank * up down was added here, for what
-diffusers does not read. PeftModel loads what attune wrote for it, and diffusers what attune trained. Exit status 1 if a picture is
-off. Needs what check-diffusers.py needs. Tried with torch 2.15, diffusers 0.42, transformers 5.24, peft 0.21.
+diffusers does not read. PeftModel loads what attune wrote for it, and both what attune trained, of UNet and text encoder. Exit
+status 1 if a picture is off. Needs what check-diffusers.py needs. Tried with torch 2.15, diffusers 0.42, transformers 5.24, peft 0.21.
 """
 
 import argparse
@@ -33,7 +33,7 @@ spec = importlib.util.spec_from_file_location("check_diffusers", os.path.join(HE
 pictures = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(pictures)
 transformers.integrations.peft.check_peft_version = lambda **_: None  # it asks for a newer peft than it needs here
-PROMPT, SCALE = "red apple", 0.7
+PROMPT, SCALE, SIDE = "red apple", 0.7, 64
 LEAST_PSNR = 60.0
 
 
@@ -157,6 +157,27 @@ def main():
         print(f"merged by attune and fused by diffusers: weights differ by {worst:.1e} at most")
         if not worst < 1e-6:
             failures.append("fused weights")
+        # What attune trains, of UNet and text encoder: drawn by it, by diffusers, and, through every dialect, by it again.
+        run("train", "base", "-m", args.model, "-o", path("trained"), "--rank", "4", "--text-encoder", "--lr", "1e-2", "--text-lr", "1e-2",
+            "--steps", "8", "--batch", "2", "--names", "8", "--views", "1", "--size", str(SIDE), "--device", "cpu", "-q")
+        ours, note = sample(args.attune, args.model, path("trained.png"), [path("trained")])
+        print(f"without and with what attune trained: PSNR {psnr(plain, ours):.1f} dB")
+        pipe = pipeline(args.model)
+        pipe.load_lora_weights(path("trained"))
+        parts = {c for c in ("unet", "text_encoder") if getattr(pipe, c).peft_config}
+        if parts != {"unet", "text_encoder"}:
+            failures.append(f"trained: diffusers loads {parts}")
+        theirs = drawn(pipe, note)
+        verdict("trained by attune, drawn by attune and by diffusers", ours, theirs)
+        for dialect in ("diffusers-old", "kohya", "comfyui", "peft"):
+            out = path("t-" + dialect) if dialect == "peft" else path(f"t-{dialect}.safetensors")
+            run("lora", "convert", path("trained"), out, "--to", dialect, "-m", args.model)
+            files = [os.path.join(out, c) for c in ("unet", "text_encoder")] if dialect == "peft" else [out]
+            verdict(f"trained by attune, as {dialect}", sample(args.attune, args.model, path(f"t-{dialect}.png"), files)[0], theirs)
+        pipe = pipeline(args.model)
+        pipe.unet = peft.PeftModel.from_pretrained(pipe.unet, path("t-peft/unet")).merge_and_unload()
+        pipe.text_encoder = peft.PeftModel.from_pretrained(pipe.text_encoder, path("t-peft/text_encoder")).merge_and_unload()
+        verdict("trained by attune, loaded by PeftModel", drawn(pipe, note), ours)
     print("all as it should be" if not failures else f"OFF: {failures}")
     return 1 if failures else 0
 

@@ -27,7 +27,7 @@ static int fitting(const struct at_safetensors *file, const struct at_layers *la
 
 static struct at_layers *model_layers(struct at_log *log, const char *path)
 {
-    struct at_model *m = at_model_open(NULL, &(struct at_model_params){.path = path, .check = true}, log);
+    struct at_model *m = at_model_open(NULL, &(struct at_model_params){.path = path, .check = true, .wordless = true}, log);
     struct at_layers *layers = m ? at_lora_layers(m) : NULL;
     at_model_destroy(&m);
     return layers;

@@ -129,8 +129,10 @@ static bool work(struct job *j)
                                   .all = j->total, .take = save, .priv = j, .preview = j->preview.preview};
     bool ok = at_draw(j->cli, &draw);
     at_progress_end(&j->cli->progress);
-    if (ok)
+    if (ok) {
         at_device_put_memory(at_json_root(j->result), j->dev);
+        ok = at_json_complete(j->result);
+    }
     if (ok && j->json)
         return at_cli_print_json(j->cli, j->result);
     if (ok && !j->request.quiet)

@@ -68,7 +68,8 @@ bool at_convert_run(struct at_cli *cli, const struct at_convert *c, const struct
     bool ok = at_loaded_parse(log, c->model, loras, &l) &&
               at_source_write_check(log, &(struct at_source_write_params){.out = c->out, .replace = c->force});
     char *dir = ok ? at_path_dir(c->out) : NULL;
-    struct at_model_params open = {.path = l.path, .reading = &c->reading, .check = true};
+    struct at_model_params open = {.path = l.path, .reading = &c->reading, .check = true,
+                                   .wordless = at_source_write_is_file(c->out)};
     ok = ok && dir && (m = at_model_open(NULL, &open, log)) && at_dir_make(log, dir) && merge(cli, c, m, &l);
     if (ok && !c->quiet && l.count)
         at_info(log, "%s: the model with %d adapter%s in its weights", c->out, l.count, l.count == 1 ? "" : "s");

@@ -71,6 +71,7 @@ static bool report(struct at_cli *cli, struct job *j)
     double larger = sqrt(fmax(j->squares[0], j->squares[1])), relative = larger > 0 ? sqrt(j->square) / larger : 0;
     at_json_put_num(root, "relative_difference", relative);
     at_json_put_num(root, "largest_relative_difference", j->worst);
+    ok = ok && at_json_complete(j->doc);
     if (ok && j->json)
         return at_cli_print_json(cli, j->doc);
     if (ok)

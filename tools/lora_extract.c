@@ -36,7 +36,8 @@ static void report(const struct job *j, const struct at_lora_extracted *x)
 static bool extract(struct job *j, const char *tuned)
 {
     struct at_log *log = &j->cli->log;
-    struct at_model_params open = {.path = at_model_word(j->model), .reading = &j->reading, .check = true};
+    struct at_model_params open = {.path = at_model_word(j->model), .reading = &j->reading, .check = true,
+                                   .wordless = true};
     struct at_model *base = at_model_open(NULL, &open, log), *other = NULL;
     struct at_lora_extracted x;
     open.path = at_model_word(tuned);

@@ -3,11 +3,11 @@
 // attr: i[0] heads, i[1] causal, f[0] scale.
 #include "core/ops/attention.h"
 
-// Of one thread, in reals: scores and turned values of a block of keys; queries and outputs.
+// Of one thread, in reals: a block of keys, scores and turned values of it; queries and outputs.
 static int64_t thread_scratch(const struct at_node *n)
 {
     int64_t d = n->in[0]->shape.dim[2] / n->attr.i[0];
-    return AT_KEYS * (AT_QUERIES + d) + AT_STRIPS * 2 * d * AT_QUERIES;
+    return AT_KEYS * (AT_QUERIES + 2 * d) + AT_STRIPS * 2 * d * AT_QUERIES;
 }
 
 #ifdef AT_KERNEL
@@ -26,13 +26,13 @@ struct head {
     bool causal;
 };
 
-// Key block b, with its values turned (d, AT_KEYS), for one strip; s holds its scores.
-static void attend(const struct head *h, const struct at_scores_block *b, const real *values, struct strip *strip,
-                   real *s)
+// Key block b, its keys (AT_KEYS, d) and its values turned (d, AT_KEYS), for one strip; s holds its scores.
+static void attend(const struct head *h, const struct at_scores_block *b, const real *keys, const real *values,
+                   struct strip *strip, real *s)
 {
     real shrink[AT_QUERIES];
     int64_t w = AT_ATTENTION_PAD(b->count);
-    near_gemm(b->keys, w, h->d, h->k + b->begin * h->width, h->width, strip->q, AT_QUERIES, false, s, AT_QUERIES);
+    near_gemm(b->keys, w, h->d, keys, h->d, strip->q, AT_QUERIES, false, s, AT_QUERIES);
     at_scores_weigh(b, s, b->begin == 0, strip->top, strip->sum, shrink);
     for (int64_t j = 0; b->begin && j < h->d; j++)
 #pragma omp simd
@@ -46,7 +46,7 @@ static void attend_queries(const struct head *h, int64_t first, int64_t last, re
 {
     struct strip strips[AT_STRIPS];
     int64_t size = h->d * AT_QUERIES, count = (last - first + AT_QUERIES - 1) / AT_QUERIES;
-    real *s = scratch, *values = s + AT_KEYS * AT_QUERIES;
+    real *s = scratch, *keys = s + AT_KEYS * AT_QUERIES, *values = keys + h->d * AT_KEYS;
     for (int64_t i = 0; i < count; i++) {
         int64_t at = first + i * AT_QUERIES, n = last - at < AT_QUERIES ? last - at : AT_QUERIES;
         strips[i].q = values + h->d * AT_KEYS + 2 * i * size;
@@ -57,12 +57,15 @@ static void attend_queries(const struct head *h, int64_t first, int64_t last, re
     for (int64_t part = 0; part < parts; part++) {
         struct at_scores_block b = {.begin = h->lk * part / parts, .causal = h->causal};
         b.keys = h->lk * (part + 1) / parts - b.begin;
+        // Side by side: in a tensor the rows of a head lie far apart.
+        for (int64_t j = 0; j < b.keys; j++)
+            memcpy(keys + j * h->d, h->k + (b.begin + j) * h->width, (size_t)h->d * sizeof(*keys));
         real_turn(b.keys, h->d, 1, h->v + b.begin * h->width, h->width, values, AT_KEYS);
         for (int64_t i = 0; i < count; i++) {
             b.first = first + i * AT_QUERIES;
             b.count = last - b.first < AT_QUERIES ? last - b.first : AT_QUERIES;
             if (!at_scores_unseen(&b))
-                attend(h, &b, values, &strips[i], s);
+                attend(h, &b, keys, values, &strips[i], s);
         }
     }
     for (int64_t i = 0; i < count; i++) {

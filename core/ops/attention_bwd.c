@@ -3,6 +3,8 @@
 // With p = softmax(s): dv = p^T dy, dp = dy v^T, ds = p (dp - sum_j dy_j y_j), dq = scale ds k, dk = scale ds^T q.
 #include "core/ops/attention.h"
 
+#define STRIPS 2 // of queries at a time
+
 static int64_t key_parts(int64_t lk)
 {
     return (lk + AT_KEYS - 1) / AT_KEYS;
@@ -14,14 +16,27 @@ static int64_t strip_scratch(int64_t lk, int64_t d)
     return AT_QUERIES * (lk + key_parts(lk) + 2 * AT_ATTENTION_PAD(d) + 3 * d);
 }
 
-// Reals of a thread: strips, the gradient of a block of scores, and its keys turned.
+// Reals of the keys of a head (struct keys).
+static int64_t keys_scratch(int64_t lk, int64_t d)
+{
+    return AT_ATTENTION_PAD(lk) * (2 * d + 2 * AT_ATTENTION_PAD(d)) + key_parts(lk) * AT_KEYS * d;
+}
+
+// Reals of a thread.
 static int64_t thread_scratch(const struct at_node *n)
 {
-    int64_t d = n->in[0]->shape.dim[2] / n->attr.i[0];
-    return AT_STRIPS * strip_scratch(n->in[1]->shape.dim[1], d) + AT_KEYS * (AT_QUERIES + d);
+    int64_t d = n->in[0]->shape.dim[2] / n->attr.i[0], lk = n->in[1]->shape.dim[1];
+    return STRIPS * strip_scratch(lk, d) + keys_scratch(lk, d) + AT_KEYS * AT_QUERIES;
 }
 
 #ifdef AT_KERNEL
+
+// The keys of a head and what belongs to them, side by side: in a tensor the rows of a head lie far apart.
+struct keys {
+    real *k, *v;   // (lk, d)
+    real *turned;  // (key_parts, d, AT_KEYS): k
+    real *dk, *dv; // (lk, d padded)
+};
 
 struct head {
     const real *q, *k, *v, *y, *dy;
@@ -29,6 +44,7 @@ struct head {
     int64_t lq, lk, d, width;
     real scale;
     bool causal;
+    struct keys keys;
 };
 
 // Queries side by side, and what is known of them.
@@ -53,46 +69,50 @@ static void gather(const struct head *h, struct strip *s)
     const real *q = h->q + s->first * w, *dy = h->dy + s->first * w, *y = h->y + s->first * w;
     at_queries_turn(s->count, d, h->scale, q, w, s->q_turned);
     at_queries_turn(s->count, d, 1, dy, w, s->dy_turned);
+    real scale = h->scale;
     memset(s->dot, 0, sizeof(s->dot));
     for (int64_t i = 0; i < s->count; i++, q += w, dy += w, y += w) {
-        real dot = 0;
+        real dot = 0, *to = s->q + i * padded;
 #pragma omp simd reduction(+ : dot)
         for (int64_t j = 0; j < d; j++) {
-            s->q[i * padded + j] = h->scale * q[j];
-            s->dy[i * padded + j] = dy[j];
+            to[j] = scale * q[j];
             dot += dy[j] * y[j];
         }
+        memcpy(s->dy + i * padded, dy, (size_t)d * sizeof(*dy));
         s->dot[i] = dot;
     }
 }
 
-// p = exp(score - the largest so far), block by block.
-static void scores(const struct head *h, struct strip *s)
+// p = exp(score - the largest so far) for key block `part`, unless nobody sees it.
+static void scores(const struct head *h, struct strip *s, int64_t part)
 {
-    int64_t w = AT_ATTENTION_PAD(s->count), parts = key_parts(h->lk);
-    real shrink[AT_QUERIES];
-    for (s->parts = 0; s->parts < parts; s->parts++) {
-        struct at_scores_block b = block_of(h, s, s->parts);
-        if (at_scores_unseen(&b))
-            break;
-        real *p = s->p + b.begin * AT_QUERIES;
-        near_gemm(b.keys, w, h->d, h->k + b.begin * h->width, h->width, s->q_turned, AT_QUERIES, false, p, AT_QUERIES);
-        at_scores_weigh(&b, p, b.begin == 0, s->top, s->sum, shrink);
-        memcpy(s->factor + s->parts * AT_QUERIES, s->top, (size_t)w * sizeof(real));
-    }
+    struct at_scores_block b = block_of(h, s, part);
+    if (at_scores_unseen(&b))
+        return;
+    int64_t w = AT_ATTENTION_PAD(s->count);
+    real shrink[AT_QUERIES], *p = s->p + b.begin * AT_QUERIES;
+    near_gemm(b.keys, w, h->d, h->keys.k + b.begin * h->d, h->d, s->q_turned, AT_QUERIES, false, p, AT_QUERIES);
+    at_scores_weigh(&b, p, part == 0, s->top, s->sum, shrink);
+    memcpy(s->factor + part * AT_QUERIES, s->top, (size_t)w * sizeof(real));
+    s->parts = part + 1;
+}
+
+// The factors that make probabilities of p.
+static void factors(struct strip *s)
+{
     for (int64_t part = 0; part < s->parts; part++)
 #pragma omp simd
-        for (int64_t i = 0; i < w; i++)
+        for (int64_t i = 0; i < AT_ATTENTION_PAD(s->count); i++)
             s->factor[part * AT_QUERIES + i] = real_exp(s->factor[part * AT_QUERIES + i] - s->top[i]) / s->sum[i];
 }
 
-// What the strip adds to all gradients by key block `part`, whose keys are in `turned` (d, AT_KEYS).
-static void adjoint(const struct head *h, struct strip *s, int64_t part, const real *turned, real *ds)
+// What the strip adds to all gradients by key block `part`.
+static void adjoint(const struct head *h, struct strip *s, int64_t part, real *ds)
 {
     struct at_scores_block b = block_of(h, s, part);
-    int64_t w = AT_ATTENTION_PAD(s->count), d = h->d, padded = AT_ATTENTION_PAD(d), at = b.begin * h->width;
+    int64_t w = AT_ATTENTION_PAD(s->count), d = h->d, padded = AT_ATTENTION_PAD(d);
     real *p = s->p + b.begin * AT_QUERIES, *factor = s->factor + part * AT_QUERIES;
-    near_gemm(b.keys, w, d, h->v + at, h->width, s->dy_turned, AT_QUERIES, false, ds, AT_QUERIES);
+    near_gemm(b.keys, w, d, h->keys.v + b.begin * d, d, s->dy_turned, AT_QUERIES, false, ds, AT_QUERIES);
     for (int64_t j = 0; j < b.keys; j++)
 #pragma omp simd
         for (int64_t i = 0; i < w; i++) {
@@ -100,41 +120,58 @@ static void adjoint(const struct head *h, struct strip *s, int64_t part, const r
             p[j * AT_QUERIES + i] = x;
             ds[j * AT_QUERIES + i] = x * (ds[j * AT_QUERIES + i] - s->dot[i]);
         }
-    near_gemm(b.keys, d, s->count, p, AT_QUERIES, s->dy, padded, true, h->dv + at, h->width);
-    near_gemm(b.keys, d, s->count, ds, AT_QUERIES, s->q, padded, true, h->dk + at, h->width);
-    near_gemm(d, w, b.keys, turned, AT_KEYS, ds, AT_QUERIES, part > 0, s->dq, AT_QUERIES);
+    near_gemm(b.keys, padded, s->count, p, AT_QUERIES, s->dy, padded, true, h->keys.dv + b.begin * padded, padded);
+    near_gemm(b.keys, padded, s->count, ds, AT_QUERIES, s->q, padded, true, h->keys.dk + b.begin * padded, padded);
+    near_gemm(d, w, b.keys, h->keys.turned + part * d * AT_KEYS, AT_KEYS, ds, AT_QUERIES, part > 0, s->dq, AT_QUERIES);
 }
 
 // Gradients of the queries from `first` on, as many as are taken at once; what they add to those of keys and values.
-static void queries_backward(const struct head *h, struct strip *strips, int64_t first, real *turned, real *ds)
+static void queries_backward(const struct head *h, struct strip *strips, int64_t first, real *ds)
 {
     int count = 0;
-    for (int64_t at = first; count < AT_STRIPS && at < h->lq; at += AT_QUERIES, count++) {
+    for (int64_t at = first; count < STRIPS && at < h->lq; at += AT_QUERIES, count++) {
         struct strip *s = &strips[count];
         s->first = at;
         s->count = h->lq - at < AT_QUERIES ? h->lq - at : AT_QUERIES;
         gather(h, s);
-        scores(h, s);
     }
+    for (int64_t part = 0; part < key_parts(h->lk); part++)
+        for (int i = 0; i < count; i++)
+            scores(h, &strips[i], part);
+    for (int i = 0; i < count; i++)
+        factors(&strips[i]);
     // The last strip sees the most.
-    for (int64_t part = 0; part < strips[count - 1].parts; part++) {
-        struct at_scores_block b = block_of(h, &strips[0], part);
-        real_turn(b.keys, h->d, 1, h->k + b.begin * h->width, h->width, turned, AT_KEYS);
+    for (int64_t part = 0; part < strips[count - 1].parts; part++)
         for (int i = 0; i < count; i++)
             if (part < strips[i].parts)
-                adjoint(h, &strips[i], part, turned, ds);
-    }
+                adjoint(h, &strips[i], part, ds);
     for (int i = 0; i < count; i++)
         real_turn(h->d, strips[i].count, h->scale, strips[i].dq, AT_QUERIES, h->dq + strips[i].first * h->width,
                   h->width);
 }
 
-static void head_backward(const struct head *h, real *scratch)
+static void keys_gather(const struct head *h)
 {
-    struct strip strips[AT_STRIPS];
-    int64_t d = h->d, padded = AT_ATTENTION_PAD(d);
-    real *turned = scratch, *ds = turned + d * AT_KEYS, *rest = ds + AT_KEYS * AT_QUERIES;
-    for (int i = 0; i < AT_STRIPS; i++, rest += strip_scratch(h->lk, d)) {
+    const struct keys *to = &h->keys;
+    int64_t d = h->d, parts = key_parts(h->lk), padded = AT_ATTENTION_PAD(d);
+    for (int64_t j = 0; j < h->lk; j++) {
+        memcpy(to->k + j * d, h->k + j * h->width, (size_t)d * sizeof(real));
+        memcpy(to->v + j * d, h->v + j * h->width, (size_t)d * sizeof(real));
+    }
+    for (int64_t part = 0; part < parts; part++) {
+        int64_t begin = h->lk * part / parts, end = h->lk * (part + 1) / parts;
+        real_turn(end - begin, d, 1, to->k + begin * d, d, to->turned + part * d * AT_KEYS, AT_KEYS);
+    }
+    memset(to->dk, 0, (size_t)(h->lk * padded) * sizeof(real));
+    memset(to->dv, 0, (size_t)(h->lk * padded) * sizeof(real));
+}
+
+static void head_backward(struct head *h, real *scratch)
+{
+    struct strip strips[STRIPS];
+    int64_t d = h->d, padded = AT_ATTENTION_PAD(d), rows = AT_ATTENTION_PAD(h->lk);
+    real *ds = scratch, *rest = ds + AT_KEYS * AT_QUERIES;
+    for (int i = 0; i < STRIPS; i++, rest += strip_scratch(h->lk, d)) {
         struct strip *s = &strips[i];
         s->p = rest;
         s->factor = s->p + h->lk * AT_QUERIES;
@@ -144,12 +181,16 @@ static void head_backward(const struct head *h, real *scratch)
         s->dy_turned = s->q_turned + d * AT_QUERIES;
         s->dq = s->dy_turned + d * AT_QUERIES;
     }
+    h->keys = (struct keys){.dk = rest, .dv = rest + rows * padded, .k = rest + 2 * rows * padded};
+    h->keys.v = h->keys.k + rows * d;
+    h->keys.turned = h->keys.v + rows * d;
+    keys_gather(h);
+    for (int64_t first = 0; first < h->lq; first += STRIPS * AT_QUERIES)
+        queries_backward(h, strips, first, ds);
     for (int64_t j = 0; j < h->lk; j++) {
-        memset(h->dk + j * h->width, 0, (size_t)d * sizeof(real));
-        memset(h->dv + j * h->width, 0, (size_t)d * sizeof(real));
+        memcpy(h->dk + j * h->width, h->keys.dk + j * padded, (size_t)d * sizeof(real));
+        memcpy(h->dv + j * h->width, h->keys.dv + j * padded, (size_t)d * sizeof(real));
     }
-    for (int64_t first = 0; first < h->lq; first += AT_STRIPS * AT_QUERIES)
-        queries_backward(h, strips, first, turned, ds);
 }
 
 AT_HOST(attention_bwd)
@@ -158,8 +199,10 @@ AT_HOST(attention_bwd)
     struct at_shape q = node->in[0]->shape, kv = node->in[1]->shape;
     int64_t heads = node->attr.i[0], width = q.dim[2], d = width / heads, lq = q.dim[1], lk = kv.dim[1];
     real *dq = k->out, *dk = dq + at_shape_count(q), *dv = dk + at_shape_count(kv);
-    real *scratch = (real *)k->scratch + k->thread * thread_scratch(node);
     struct at_share s = at_share_of(k, q.dim[0] * heads);
+    // Of fewer heads than threads, a thread has one or none.
+    int64_t place = q.dim[0] * heads < k->threads ? s.begin : k->thread;
+    real *scratch = (real *)k->scratch + place * thread_scratch(node);
     for (int64_t unit = s.begin; unit < s.end; unit++) {
         int64_t at_q = unit / heads * lq * width + unit % heads * d, at_k = unit / heads * lk * width + unit % heads * d;
         struct head h = {(const real *)k->in[0] + at_q, (const real *)k->in[1] + at_k, (const real *)k->in[2] + at_k,
@@ -207,7 +250,8 @@ static bool lower(struct at_lower *l)
 
 static size_t scratch(const struct at_node *n, int threads)
 {
-    return (size_t)(thread_scratch(n) * threads);
+    int64_t units = n->in[0]->shape.dim[0] * n->attr.i[0];
+    return (size_t)(thread_scratch(n) * (units < threads ? units : threads));
 }
 
 static bool infer(struct at_node *n, char *why, size_t size)

@@ -56,13 +56,15 @@ static bool read_class(struct at_model *m, bool *guidance)
     return true;
 }
 
-static bool read_text(struct at_model *m, int i)
+static bool read_text(struct at_model *m, int i, bool wordless)
 {
     struct at_text_encoder *e = &m->text[i];
     struct at_json_doc *doc = at_source_config(m->source, text_components[i]);
     bool ok = doc && at_clip_config_parse(at_json_root(doc), &e->config);
     at_json_destroy(&doc);
-    ok = ok && (e->tokenizer = at_source_tokenizer(m->source, tokenizer_components[i]));
+    if (!ok || wordless)
+        return ok;
+    ok = (e->tokenizer = at_source_tokenizer(m->source, tokenizer_components[i]));
     if (ok && at_clip_tokenizer_size(e->tokenizer) > e->config.vocab)
         ok = at_fail(m->log, AT_ERROR_INPUT, "%s: the %s has %d tokens, the %s %d", m->path, tokenizer_components[i],
                      at_clip_tokenizer_size(e->tokenizer), text_components[i], e->config.vocab);
@@ -94,11 +96,11 @@ static bool read_denoiser(struct at_model *m, bool guidance)
     return ok;
 }
 
-static bool read_configs(struct at_model *m, unsigned parts, bool guidance)
+static bool read_configs(struct at_model *m, unsigned parts, bool guidance, bool wordless)
 {
     bool ok = true;
     for (int i = 0; ok && parts & AT_PART_TEXT && i < m->texts; i++)
-        ok = read_text(m, i);
+        ok = read_text(m, i, wordless);
     if (parts & AT_PART_UNET)
         ok = ok && read_denoiser(m, guidance);
     if (ok && parts & AT_PART_VAE) {
@@ -116,7 +118,10 @@ static bool check_texts(struct at_model *m)
     const struct at_clip_config *first = &m->text[0].config, *second = &m->text[1].config;
     if (m->texts < 2)
         return true;
-    size_t tokens[] = {at_clip_tokenizer_length(m->text[0].tokenizer), at_clip_tokenizer_length(m->text[1].tokenizer)};
+    size_t tokens[] = {0, 0};
+    for (int i = 0; i < 2; i++)
+        if (m->text[i].tokenizer)
+            tokens[i] = at_clip_tokenizer_length(m->text[i].tokenizer);
     if (tokens[0] != tokens[1] || first->positions != second->positions)
         return at_fail(m->log, AT_ERROR_INPUT, "%s: prompts have %zu and %zu tokens (model_max_length), positions are "
                        "%d and %d: those of text_encoder and text_encoder_2 must be equal", m->path, tokens[0],
@@ -282,7 +287,7 @@ struct at_model *at_model_open(struct at_device *dev, const struct at_model_para
     m->opened = *p;
     struct part list[PARTS];
     list_parts(m, list);
-    bool guidance = false, ok = m->source && read_class(m, &guidance) && read_configs(m, parts, guidance) &&
+    bool guidance = false, ok = m->source && read_class(m, &guidance) && read_configs(m, parts, guidance, p->wordless) &&
                         check_fit(m, parts, guidance) && (m->stages = at_model_stages_create(log));
     for (int i = 0; ok && i < PARTS; i++)
         if (parts & ~p->weightless & list[i].bit && list[i].text != &m->text[m->texts])

@@ -30,6 +30,7 @@ struct at_model_params {
     int replicas;       // of the gradients; 0: one
     bool check;         // look at everything but read no weights: no device is needed, and the model serves for nothing
                         // but to be destroyed, or to check adapters on
+    bool wordless;      // no tokenizer is read: with `check`, for those who only handle weights
     bool untrained;     // initial weights from `seed` instead of reading files (the configs are still read)
     unsigned fresh;     // parts for which `untrained` holds; 0: all
     bool lazy;          // weights of parts that are not trained come to the device at first use (at_model_wake)

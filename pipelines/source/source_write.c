@@ -27,7 +27,7 @@ struct folder {
     struct at_outs outs[PARTS];
 };
 
-static bool is_file(const char *path)
+bool at_source_write_is_file(const char *path)
 {
     size_t n = strlen(path);
     return n > 12 && strcmp(path + n - 12, ".safetensors") == 0;
@@ -38,9 +38,9 @@ bool at_source_write_check(struct at_log *log, const struct at_source_write_para
     char **names = NULL;
     size_t count = 0;
     bool dir = at_dir_exists(p->out), file = at_file_exists(p->out);
-    if (is_file(p->out) && dir)
+    if (at_source_write_is_file(p->out) && dir)
         return at_fail(log, AT_ERROR_INPUT, "%s: is a folder; give the name of a file", p->out);
-    if (is_file(p->out))
+    if (at_source_write_is_file(p->out))
         return !file || p->replace ||
                at_fail(log, AT_ERROR_INPUT, "%s is there already; --force replaces it", p->out);
     if (file)
@@ -183,6 +183,6 @@ static bool write_folder(const struct at_model_source *s, const struct at_source
 
 bool at_source_write(const struct at_model_source *s, const struct at_source_write_params *p)
 {
-    bool ok = at_source_write_check(s->log, p) && (is_file(p->out) ? at_single_write(s, p) : write_folder(s, p));
+    bool ok = at_source_write_check(s->log, p) && (at_source_write_is_file(p->out) ? at_single_write(s, p) : write_folder(s, p));
     return ok || at_fail_unsaid(s->log);
 }

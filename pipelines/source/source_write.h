@@ -27,5 +27,6 @@ struct at_source_write_params {
 AT_NODISCARD bool at_source_write(const struct at_model_source *source, const struct at_source_write_params *params);
 // Whether `out` may be written: said before a model is opened.
 AT_NODISCARD bool at_source_write_check(struct at_log *log, const struct at_source_write_params *params);
+bool at_source_write_is_file(const char *out); // by its name; such a file has no tokenizer
 
 #endif

@@ -10,6 +10,8 @@ done
 small='--width 32 --height 32 --steps 1 --device cpu -q'
 
 expect 3 'a single file has no tokenizer' sample -m sd1.safetensors -p red $small -o none
+expect 3 'a single file has no tokenizer' convert -m sd1.safetensors -o none
+expect 0 'the model' convert -m sdxl.safetensors -o wordless.safetensors
 [ ! -e none ] || { failures=$((failures + 1)); echo 'FAIL something was written'; }
 for name in sd1 sd2 sdxl; do
     expect 0 '' sample -m $name.safetensors --tokenizer "$vocabulary" -p red $small -o $name.png
@@ -37,7 +39,7 @@ expect 0 'in its weights' convert -m sd1.safetensors+run -o word
 diff -r merged word || { failures=$((failures + 1)); echo 'FAIL a word with an adapter is not merged'; }
 expect 0 '' train dpo -m sd1.safetensors $train --full --warmup 0 -o full
 expect 0 '' sample -m full -p red $small -o full.png
-expect 0 'what is lost of their differences' lora extract full -m sd1.safetensors --tokenizer "$vocabulary" -o low.safetensors --rank 64
+expect 0 'what is lost of their differences' lora extract full -m sd1.safetensors -o low.safetensors --rank 64
 expect 0 'embeddings, convolutions), which the adapter does not hold' lora extract full -m sd1.safetensors -o low.safetensors --rank 64 --linear --force
 expect 0 'fits ' lora inspect low.safetensors -m sd1.safetensors
 expect 3 'is there already; --force replaces it' lora extract full -m sd1.safetensors -o low.safetensors
