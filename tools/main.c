@@ -129,6 +129,7 @@ int main(int argc, char **argv)
     keep_numbers();
     plan_fault();
     signal(SIGPIPE, SIG_IGN); // a closed pipe is a failed write
+    signal(SIGXFSZ, SIG_IGN); // so is a file that would be larger than ulimit -f allows
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {
         puts(AT_VERSION_TEXT);
     } else {

@@ -63,6 +63,13 @@ expect 3 'is a folder; give the name of a file' convert -m folder-sd1 -o dir.saf
 expect 3 'attention_head_dim of the unet is not what readers' convert -m "$tiny" -o none.safetensors
 expect 3 'no such model folder or file' convert -m absent -o none.safetensors
 expect 2 'needs --out' convert -m folder-sd1
+(
+    ulimit -f 300
+    expect 1 'the file is too large for this file system or user limit' convert -m folder-sdxl -o none.safetensors
+    expect 1 'the file is too large for this file system or user limit' convert -m folder-sdxl -o none
+    exit $failures
+)
+failures=$?
 expect 2 'did you mean f16?' convert -m folder-sd1 -o none.safetensors --dtype f61
 for left in *.tmp none*; do
     [ ! -e "$left" ] || { failures=$((failures + 1)); echo "FAIL $left was left behind"; }
