@@ -128,7 +128,7 @@ static void compare_batch(int number)
     printf("gradient of %d pairs off by %.1e of its norm, cosine %.5f; of one pair by %.1e (median), at most %.1e; "
            "half a batch against the other: cosine %.2f\n", pairs, batch.distance, batch.cosine, single[pairs / 2],
            single[pairs - 1], scale.cosine);
-    AT_CHECK(measuring || (batch.distance < 0.02 && batch.cosine > 0.9995));
+    AT_CHECK(measuring || (batch.distance < 0.05 && batch.cosine > 0.999));
     for (int i = 0; i < 4; i++)
         at_free(sum[i / 2][i % 2]);
 }
@@ -145,7 +145,7 @@ static void compare_margins(void)
     int n = batches * pairs;
     printf("z of %d pairs: %.3g (root of its mean square), in halves off by %.1e, at most %.1e\n", n, sqrt(sum / n),
            sqrt(off / n), most);
-    AT_CHECK(measuring || sqrt(off / n) < 0.03);
+    AT_CHECK(measuring || sqrt(off / n) < 0.06);
 }
 
 static void an_adapter_learns_the_same_in_halves(void)
