@@ -56,7 +56,13 @@ static bool one_file(const char *out)
 
 static bool prepare_out(struct job *j)
 {
+    static const char *const others[] = {".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"};
     struct at_log *log = &j->cli->log;
+    const char *dot = strrchr(j->out, '.');
+    for (size_t i = 0; dot && i < sizeof(others) / sizeof(*others); i++)
+        if (strcasecmp(dot, others[i]) == 0 && !at_dir_exists(j->out))
+            return at_fail(log, AT_ERROR_USAGE, "--out %s: pictures are PNG; name it %.*s.png, or give a folder", j->out,
+                           (int)(dot - j->out), j->out);
     if (!one_file(j->out))
         return at_dir_make(log, j->out) && at_picture_next_number(log, j->out, &j->number);
     if (j->total != 1)

@@ -44,6 +44,7 @@ sed -i 's/PNDMScheduler/DPMSolverMultistepScheduler/; s/"clip_sample"/"solver_or
     pndm/scheduler/scheduler_config.json
 expect 3 '"solver_order": 3 is not supported, only 2; --sampler dpmpp_2m does without' sample -m pndm -p a -o no $cpu
 expect 0 '1 image' sample -m pndm -p a --steps 2 --sampler dpmpp_2m -o out $cpu
+expect 2 '--out no.jpg: pictures are PNG; name it no.png, or give a folder' sample -m xl -p a -o no.jpg $cpu
 expect 2 'are read by SDXL models alone' sample -m "$data/tiny/model" -p a --crop 1,1 -o no $cpu
 expect 2 'has 2 layers to leave out' sample -m xl -p a --clip-skip 3 -o no $cpu
 expect 2 '--original-size 64: expected width and height' sample -m xl -p a --original-size 64 -o no $cpu
@@ -92,7 +93,7 @@ fresh
 sed -i 's|"CLIPTextModelWithProjection"|"CLIPTextModel"|' m/text_encoder_2/config.json
 expect 3 'text_encoder_2 is no CLIPTextModelWithProjection' sample -m m -p a -o no $cpu
 }
-if [ -n "$(find no run2 -type f 2>/dev/null)" ]; then
+if [ -n "$(find no no.jpg run2 -type f 2>/dev/null)" ]; then
     failures=$((failures + 1))
     echo 'FAIL something was written'
 fi
