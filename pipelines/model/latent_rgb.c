@@ -78,6 +78,7 @@ static void solve(double a[SIZE][SIZE], double b[SIZE][3], int n)
 
 struct equations {
     double a[SIZE][SIZE], b[SIZE][3];
+    double squares; // of all colours
 };
 
 static void add(struct equations *e, const float *z, int channels, const double colour[3])
@@ -92,6 +93,23 @@ static void add(struct equations *e, const float *z, int channels, const double 
         for (int c = 0; c < 3; c++)
             e->b[i][c] += row[i] * colour[c];
     }
+    for (int c = 0; c < 3; c++)
+        e->squares += colour[c] * colour[c];
+}
+
+// How much wider than the colours of the fit the true ones spread around their mean: a fit of least squares is pale where
+// colours do not follow latents line by line. e: as added up; the fit: m (n,3). *mean: the mean colour.
+static double contrast(const struct equations *e, double m[SIZE][3], int n, double mean[3])
+{
+    double count = e->a[n - 1][n - 1], fitted = 0, all = e->squares;
+    for (int c = 0; c < 3; c++) {
+        mean[c] = e->b[n - 1][c] / count;
+        all -= mean[c] * mean[c] * count;
+        fitted -= mean[c] * mean[c] * count;
+        for (int i = 0; i < n; i++)
+            fitted += m[i][c] * e->b[i][c]; // |fit|^2 = m . b, as the fit is a projection
+    }
+    return fitted > 1e-9 * all ? fmin(sqrt(all / fitted), 3) : 1;
 }
 
 bool at_latent_rgb_fit(struct at_model *m, struct at_latent_rgb *out)
@@ -116,11 +134,14 @@ bool at_latent_rgb_fit(struct at_model *m, struct at_latent_rgb *out)
         add(e, z + i * (size_t)channels, channels, colour);
     }
     if (ok) {
+        struct equations sums = *e;
+        double mean[3];
         solve(e->a, e->b, channels + 1);
+        double wider = contrast(&sums, e->b, channels + 1, mean);
         *out = (struct at_latent_rgb){.channels = channels};
         for (int c = 0; c <= channels; c++)
             for (int k = 0; k < 3; k++)
-                out->map[k][c] = (float)e->b[c][k];
+                out->map[k][c] = (float)(c < channels ? wider * e->b[c][k] : mean[k] + wider * (e->b[c][k] - mean[k]));
     }
     at_free(pictures);
     at_free(z);

@@ -180,7 +180,7 @@ static void colours_are_near(void)
     for (int i = 0; ok && i < N; i++)
         ok = at_pictures_draw(pictures, (uint64_t)(11 * i), images + i * SIDE * SIDE * 3, NULL) != NULL;
     if (AT_CHECK(ok && at_model_encode(m, images, N, SIDE, SIDE, moments))) {
-        double error = 0, spread = 0, mean = 0;
+        double error = 0, spread = 0, mean = 0, guess = 0, guesses = 0;
         at_model_latent(m, moments, NULL, N * L * L, z);
         at_latent_rgb_apply(&rgb, z, N * L * L, colours);
         for (int i = 0; i < N * L * L * 3; i++) {
@@ -190,10 +190,15 @@ static void colours_are_near(void)
                 sum += (double)images[((n * SIDE + 4 * y + k / 4) * SIDE + 4 * x + k % 4) * 3 + c] / 16;
             error += (colours[i] - sum) * (colours[i] - sum) / (N * L * L * 3);
             mean += sum / (N * L * L * 3);
+            guess += colours[i] / (N * L * L * 3);
+            guesses += colours[i] * colours[i] / (N * L * L * 3);
             spread += sum * sum / (N * L * L * 3);
         }
-        printf("colours of latents are off by %.3f, of a spread of %.3f\n", sqrt(error), sqrt(spread - mean * mean));
+        double width = sqrt(guesses - guess * guess);
+        printf("colours of latents are off by %.3f, of a spread of %.3f; they spread by %.3f\n", sqrt(error),
+               sqrt(spread - mean * mean), width);
         AT_CHECK(sqrt(error) < 0.7 * sqrt(spread - mean * mean));
+        AT_CHECK(width > 0.78 * sqrt(spread - mean * mean)); // a bare fit is paler: 0.72
     }
     at_pictures_close(&pictures);
     at_model_destroy(&m);
