@@ -34,7 +34,8 @@ struct at_train_base_params {
 };
 AT_NODISCARD bool at_train_base(struct at_device *dev, const struct at_train_base_params *params, struct at_log *log);
 
-// Diffusion-DPO (methods.md 1.1) of an adapter or of all weights of the denoiser.
+// Diffusion-DPO (methods.md 1.1) of an adapter of the denoiser, with lora.text of the text encoders too, or of all weights
+// of the denoiser.
 struct at_train_dpo_params {
     struct at_train_params train;
     const char *model; // NULL: the embedded one
