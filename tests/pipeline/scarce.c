@@ -3,6 +3,7 @@
 // text encoders and autoencoder where they rest, then without any that rest, then prompt and negative prompt one after the
 // other. The pictures stay what they are.
 #include "core/vulkan/executor.h"
+#include "pipelines/sample/invert.h"
 #include "tests/pipeline/pipes.h"
 
 #include <string.h>
@@ -93,6 +94,41 @@ static void small_pictures(void)
     less_and_less(1 << ALL | 1 << GUESTS | 1 << EACH);
 }
 
+// The noise of a picture, with guidance: prompt and negative prompt in turn give the same.
+static void inversion(void)
+{
+    static const struct at_sample_item item = {"a red kite", "blue", 1};
+    static float image[SIDE * SIDE * 3];
+    struct at_invert_params p = {.sample = {.items = &item, .count = 1, .steps = 2, .cfg = 3, .width = SIDE, .height = SIDE,
+                                            .vae_tile = SIDE / 2}, .pixels = image};
+    struct at_inverted all, some;
+    for (int i = 0; i < SIDE * SIDE * 3; i++)
+        image[i] = (float)(i % 97) / 97;
+    struct at_model *m = open_model();
+    dev->peak = dev->allocated;
+    AT_CHECK(m && at_invert(m, &p, &all));
+    size_t peak = dev->peak;
+    bool apart = false;
+    for (int i = TRIES; i > 0 && !apart; i--) {
+        p.sample.memory_limit = peak * (size_t)i / TRIES;
+        at_model_destroy(&m);
+        m = open_model();
+        dev->peak = dev->allocated;
+        if (!AT_CHECK(m && at_invert(m, &p, &some)))
+            break;
+        AT_CHECK(dev->peak <= p.sample.memory_limit);
+        apart = strstr(capture.text, "negative prompt run one");
+        double d = tiny_distance(all.noise, some.noise, (size_t)some.h * (size_t)some.w * (size_t)some.channels);
+        AT_CHECK(d <= 1e-6);
+        if (apart)
+            printf("inversion in %zu of %zu bytes: the noise differs by %.1e\n", dev->peak, peak, d);
+        at_inverted_finish(&some);
+    }
+    AT_CHECK(apart);
+    at_inverted_finish(&all);
+    at_model_destroy(&m);
+}
+
 int main(int argc, char **argv)
 {
     bool vulkan = argc > 1 && strcmp(argv[1], "--vulkan") == 0;
@@ -102,6 +138,7 @@ int main(int argc, char **argv)
         return AT_SKIP;
     AT_RUN(large_pictures);
     AT_RUN(small_pictures);
+    AT_RUN(inversion);
     at_device_close(&dev);
     return at_test_end();
 }
