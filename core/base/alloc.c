@@ -87,8 +87,10 @@ void *at_calloc_aligned(size_t n, size_t size)
         return NULL;
     size_t grain = n * size >= LARGE ? HUGE_PAGE : 64, bytes = (n * size + 63) & ~(size_t)63;
     void *block = aligned_alloc(grain, bytes ? bytes : 64);
+#ifdef MADV_HUGEPAGE
     if (block && grain == HUGE_PAGE)
         (void)madvise(block, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); // a wish
+#endif
     if (block)
         memset(block, 0, bytes ? bytes : 64);
     return counted(block);

@@ -16,7 +16,8 @@
 struct file {
     char *path;
     int rank;             // lower is tried first
-    struct at_face *face; // NULL until a character needed it
+    struct at_face *face; // &own, or NULL until a character needed it
+    struct at_face own;
     bool opened;          // once at least, so that `blocks` is known
     uint64_t blocks[BLOCKS / 64];
 };
@@ -135,7 +136,6 @@ static void close_face(struct at_face **face)
         return;
     hb_font_destroy((*face)->shaper);
     FT_Done_Face((*face)->ft);
-    at_free(*face);
     *face = NULL;
 }
 
@@ -161,17 +161,14 @@ bool at_face_has(const struct at_face *face, uint32_t character)
 }
 
 // Opens a file's first face, or NULL when it is no usable font.
-static struct at_face *open_face(struct at_fonts *f, const char *path)
+static struct at_face *open_face(struct at_fonts *f, struct file *file)
 {
-    struct at_face *face = at_calloc(1, sizeof(*face));
-    if (!face)
-        return NULL;
-    if (FT_New_Face(f->library, path, 0, &face->ft)) {
-        at_debug(f->log, "%s: not a font that FreeType reads", path);
-        at_free(face);
+    struct at_face *face = &file->own;
+    *face = (struct at_face){.zoom = 1};
+    if (FT_New_Face(f->library, file->path, 0, &face->ft)) {
+        at_debug(f->log, "%s: not a font that FreeType reads", file->path);
         return NULL;
     }
-    face->zoom = 1;
     face->colour = FT_HAS_COLOR(face->ft) && face->ft->num_fixed_sizes > 0;
     face->shaper = hb_ft_font_create_referenced(face->ft);
     if (!face->ft->charmap || (!FT_IS_SCALABLE(face->ft) && !face->colour))
@@ -197,7 +194,7 @@ static struct at_face *try_file(struct at_fonts *f, struct file *file, uint32_t 
         return anyway || at_face_has(file->face, character) ? file->face : NULL;
     if (file->opened && !anyway && !(file->blocks[character >> 14] >> (character >> 8 & 63) & 1))
         return NULL;
-    struct at_face *face = open_face(f, file->path);
+    struct at_face *face = open_face(f, file);
     if (!file->opened)
         note_blocks(file, face);
     if (face && !anyway && !at_face_has(face, character))
