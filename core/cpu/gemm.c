@@ -375,17 +375,25 @@ static void both_transposed(int64_t m, int64_t n, int64_t k, real alpha, const r
     }
 }
 
+// Where the rows from i on lie, CHUNK at most; returns how many.
+static int64_t chunk_at(int64_t i, int64_t m, const real *a, int64_t lda, const real **from, real *c, int64_t ldc,
+                        real **to)
+{
+    int64_t rows = least(m - i, CHUNK);
+    for (int64_t r = 0; r < rows; r++) {
+        from[r] = a + (i + r) * lda;
+        to[r] = c + (i + r) * ldc;
+    }
+    return rows;
+}
+
 void near_gemm(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b, int64_t ldb, bool add,
                real *c, int64_t ldc)
 {
     const real *from[CHUNK];
     real *to[CHUNK];
     for (int64_t i = 0; i < m; i += CHUNK) {
-        int64_t rows = least(m - i, CHUNK);
-        for (int64_t r = 0; r < rows; r++) {
-            from[r] = a + (i + r) * lda;
-            to[r] = c + (i + r) * ldc;
-        }
+        int64_t rows = chunk_at(i, m, a, lda, from, c, ldc, to);
         for (int64_t j = 0; j < n; j += PANEL) {
             struct strip s = {b + j, ldb, 0, 1, 0, k, j, least(n - j, PANEL), add};
             tile_fn *const *by_rows = tiles[panel_vectors(n - j) - 1];
@@ -420,11 +428,7 @@ void mixed_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, real alpha, c
     const real *from[CHUNK];
     real *to[CHUNK];
     for (int64_t i = 0; i < m; i += CHUNK) {
-        int64_t rows = least(m - i, CHUNK);
-        for (int64_t r = 0; r < rows; r++) {
-            from[r] = a + (i + r) * lda;
-            to[r] = c + (i + r) * ldc;
-        }
+        int64_t rows = chunk_at(i, m, a, lda, from, c, ldc, to);
         gemm_by_taps(&(struct gemm_taps){rows, n, 1, k, from, &b, tb ? 1 : ldb, tb ? ldb : 1, to, alpha, add, type});
     }
 }

@@ -55,22 +55,24 @@ static void tiles_are_near_the_whole(void)
 }
 
 // A picture so large that the autoencoder's activations are the most, in less and less memory: first the same picture,
-// then one in tiles; with tiles forbidden it is refused where they were needed.
-static void sampling_falls_back_to_tiles(void)
+// then, where weights stay, one in tiles; with tiles forbidden it is refused where they were needed. Returns the percent
+// of the whole need at which it is refused; *tile: the last tiles before.
+static int fall_back(bool resident, int *tile)
 {
     enum { SIDE = 128, N = SIDE * SIDE * 3 };
     static const struct at_sample_item item = {"a", NULL, 1};
     static float whole[N], pixels[N];
     struct at_model *m = at_model_open(dev, &(struct at_model_params){0}, &quiet);
     struct at_sample_params p = {.items = &item, .count = 1, .steps = 1, .cfg = 1, .width = SIDE, .height = SIDE,
-                                 .resident = true}; // else the denoiser's weights leave, and the autoencoder never is the most
+                                 .resident = resident};
     size_t weights = dev->peak = dev->allocated;
     AT_CHECK(m && at_sample(m, &p, whole, NULL));
     size_t need = dev->peak - weights;
-    int tile = 0, refused = 0;
+    int refused = 0;
+    *tile = 0;
     for (int percent = 95; m && percent > 0 && !refused; percent -= 5) {
         at_model_destroy(&m);
-        m = at_model_open(dev, &(struct at_model_params){0}, &quiet);
+        m = at_model_open(dev, &(struct at_model_params){.lazy = !resident}, &quiet);
         p.memory_limit = (weights + need) * (size_t)percent / 100;
         p.vae_tile = AT_TILE_AUTO;
         dev->peak = dev->allocated;
@@ -79,20 +81,28 @@ static void sampling_falls_back_to_tiles(void)
             break;
         }
         AT_CHECK(dev->peak <= p.memory_limit);
-        AT_CHECK(m->vae_tile > 0 && (tile == 0 || m->vae_tile <= tile));
+        AT_CHECK(m->vae_tile > 0 && (*tile == 0 || m->vae_tile <= *tile));
         if (m->vae_tile >= SIDE)
             AT_CHECK_NEAR(tiny_distance(whole, pixels, N), 0, 1e-5);
-        tile = m->vae_tile;
+        *tile = m->vae_tile;
         p.vae_tile = AT_TILE_OFF;
         quiet.error = AT_ERROR_NONE;
-        if (tile < SIDE)
+        if (*tile < SIDE)
             AT_CHECK(!at_sample(m, &p, pixels, NULL) && quiet.error == AT_ERROR_DEVICE);
     }
-    printf("tiles of %d at last, refused at %d%% of %zu\n", tile, refused, weights + need);
-    AT_CHECK(tile > 0 && tile < SIDE && refused > 0);
+    printf("tiles of %d at last, refused at %d%% of %zu\n", *tile, refused, weights + need);
     AT_CHECK_INT(quiet.error, AT_ERROR_DEVICE);
     quiet.error = AT_ERROR_NONE;
     at_model_destroy(&m);
+    return refused;
+}
+
+static void sampling_falls_back_to_tiles(void)
+{
+    int tile, stays = fall_back(true, &tile);
+    AT_CHECK(tile > 0 && tile < 128 && stays > 0);
+    int leaves = fall_back(false, &tile); // where weights leave, the denoiser alone is the most, and no tiles help
+    AT_CHECK(tile > 0 && leaves > 0 && leaves < stays);
 }
 
 int main(void)
